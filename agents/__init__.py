@@ -1,0 +1,1 @@
+"""The runtime: agents, triggers, runs, memory and the local API, always on, in a process of its own."""

@@ -1,0 +1,333 @@
+"""The command line's way to the runtime: typed calls over HTTP on the home's Unix socket.
+
+Runs in: the short-lived command line, and any thread that waits for a runtime to come up (app.launch).
+
+    ClientError              str() is one sentence for the user; `exit_code` is what the command line ends with
+    ├── RuntimeUnreachable   nothing answers on the home's socket (3)
+    │   └── StreamBroken     it did, and went away in the middle of a stream
+    ├── VersionMismatch      something answers, but in another version of the contract (1)
+    └── ProblemReported      the runtime said what is wrong (2 for wrong input, else 1)
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from agents import contract
+from agents.paths import HomePaths, default_home
+
+Answer = TypeVar("Answer")
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 30.0
+# Looking at folders or checking an engine reads disks, which may be slow ones.
+LONG_ANSWER_TIMEOUT_S = 300.0
+
+_NOT_LISTENING = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR, errno.ECONNRESET})
+_USAGE_CODES = frozenset({"usage", "needs_consent", "home", "key"})
+
+
+class ClientError(Exception):
+    """What the user should read; str() is one sentence."""
+
+    exit_code = 1
+
+
+class RuntimeUnreachable(ClientError):
+    """Nothing answers on the home's socket, or it stopped answering."""
+
+    exit_code = 3
+
+
+class StreamBroken(RuntimeUnreachable):
+    """The runtime went away in the middle of a stream."""
+
+
+class VersionMismatch(ClientError):
+    """The runtime speaks another version of the contract than this program."""
+
+
+class ProblemReported(ClientError):
+    """The runtime refused or failed, and said why."""
+
+    def __init__(self, problem: contract.Problem, http_status: int) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+        self.http_status = http_status
+        wrong_input = problem.code in _USAGE_CODES or http_status in (400, 422)
+        self.exit_code = 2 if wrong_input else 1
+
+
+def home_argument(home: HomePaths) -> str:
+    """` --home DIR` for a command that a sentence recommends; empty when the default home is meant."""
+    return "" if home.root == default_home() else f" --home {shlex.quote(str(home.root))}"
+
+
+class RuntimeClient:
+    """Talks to the runtime of one home. Every call raises ClientError, and only that, when it can't be answered."""
+
+    def __init__(self, paths: HomePaths, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self.paths = paths
+        self._timeout = httpx2.Timeout(answer_timeout_s, connect=CONNECT_TIMEOUT_S)
+        # A connection on a Unix socket costs microseconds; a kept one may have been closed by the other side.
+        transport = httpx2.HTTPTransport(
+            uds=str(paths.socket), limits=httpx2.Limits(max_keepalive_connections=0), trust_env=False
+        )
+        self._http = httpx2.Client(
+            transport=transport, base_url="http://localhost", timeout=self._timeout, trust_env=False
+        )
+
+    def __enter__(self) -> RuntimeClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- engine and status -----------------------------------------------------------------------
+
+    def status(self) -> contract.Status:
+        """Raises VersionMismatch before anything else is read from an answer that this program can't know."""
+        response = self._send("GET", "/v1/status")
+        try:
+            spoken = response.json().get("api_version")
+        except (ValueError, AttributeError):
+            spoken = None
+        if spoken != contract.API_VERSION:
+            raise VersionMismatch(
+                f"The runtime for {self.paths.root} is of another version of Hearth than this program (contract "
+                f"{spoken}, here {contract.API_VERSION}); end it with `hearth stop{home_argument(self.paths)}` "
+                "and start it again."
+            )
+        return self._parse(contract.Status, response)
+
+    def doctor(self) -> contract.DoctorReport:
+        return self._call(contract.DoctorReport, "GET", "/v1/doctor", timeout_s=LONG_ANSWER_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Asks the runtime to end in order; it answers before it has ended."""
+        self._send("POST", "/v1/stop")
+
+    # --- agents ----------------------------------------------------------------------------------
+
+    def agents(self) -> list[contract.AgentInfo]:
+        return self._call(list[contract.AgentInfo], "GET", "/v1/agents")
+
+    def agent(self, name: str) -> contract.AgentDetail:
+        return self._call(contract.AgentDetail, "GET", _agent_path(name))
+
+    def add_agent(self, request: contract.AgentAdd) -> contract.AgentDetail:
+        """ProblemReported with code "needs_consent" lists in `details["asks"]` what has not been granted."""
+        return self._call(contract.AgentDetail, "POST", "/v1/agents", body=request)
+
+    def set_folders(self, name: str, request: contract.FoldersChange) -> contract.AgentDetail:
+        return self._call(contract.AgentDetail, "PUT", _agent_path(name, "folders"), body=request)
+
+    def pause(self, name: str) -> contract.AgentInfo:
+        return self._call(contract.AgentInfo, "POST", _agent_path(name, "pause"))
+
+    def resume(self, name: str) -> contract.AgentInfo:
+        return self._call(contract.AgentInfo, "POST", _agent_path(name, "resume"))
+
+    def run_agent(self, name: str, request: contract.RunNow) -> contract.RunsStarted:
+        return self._call(
+            contract.RunsStarted,
+            "POST",
+            _agent_path(name, "run"),
+            body=request,
+            timeout_s=LONG_ANSWER_TIMEOUT_S,
+        )
+
+    # --- runs ------------------------------------------------------------------------------------
+
+    def runs(
+        self,
+        *,
+        agent: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> list[contract.RunInfo]:
+        """Newest first."""
+        query = {"agent": agent, "status": status, "limit": limit, "before": before}
+        return self._call(list[contract.RunInfo], "GET", "/v1/runs", query=query)
+
+    def run(self, run_id: int) -> contract.RunDetail:
+        return self._call(contract.RunDetail, "GET", f"/v1/runs/{run_id}")
+
+    def cancel_run(self, run_id: int) -> contract.RunInfo:
+        return self._call(contract.RunInfo, "POST", f"/v1/runs/{run_id}/cancel")
+
+    # --- streams ---------------------------------------------------------------------------------
+
+    def events(self, *, silence_s: float | None = None) -> Iterator[contract.Event]:
+        """Yields events until the stream ends, breaks, or says nothing for `silence_s`; then read the state anew.
+
+        Events of a kind that this program doesn't know are passed over. Raises when no stream begins.
+        """
+        try:
+            with self._stream("GET", "/v1/events", silence_s=silence_s) as stream:
+                for message in stream:
+                    event = _event(message.data)
+                    if event is not None:
+                        yield event
+        except StreamBroken:
+            return
+
+    def chat(self, request: contract.ChatRequest) -> Iterator[contract.ChatEvent]:
+        """Yields up to and including ChatDone or ChatFailed. Closing the iterator stops the generation."""
+        with self._stream("POST", "/v1/chat", body=request) as stream:
+            for message in stream:
+                event = _chat_event(message.data)
+                if event is not None:
+                    yield event
+                if isinstance(event, contract.ChatDone | contract.ChatFailed):
+                    return
+        raise StreamBroken(self._broken_sentence())
+
+    # --- transport -------------------------------------------------------------------------------
+
+    def _call(
+        self,
+        kind: type[Answer],
+        method: str,
+        path: str,
+        *,
+        body: BaseModel | None = None,
+        query: dict[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        return self._parse(kind, self._send(method, path, body=body, query=query, timeout_s=timeout_s))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: BaseModel | None = None,
+        query: dict[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> httpx2.Response:
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        timeout = self._timeout if timeout_s is None else httpx2.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+        request = self._http.build_request(method, path, params=given, timeout=timeout, **_json_body(body))
+        try:
+            response = self._http.send(request)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        self._raise_problem(response)
+        return response
+
+    @contextmanager
+    def _stream(
+        self, method: str, path: str, *, body: BaseModel | None = None, silence_s: float | None = None
+    ) -> Iterator[httpx2.EventSource]:
+        """Opens a stream of server-sent events; StreamBroken when it breaks after it began."""
+        timeout = httpx2.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
+        request = self._http.build_request(method, path, timeout=timeout, **_json_body(body))
+        try:
+            response = self._http.send(request, stream=True)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        try:
+            if response.is_error:
+                response.read()
+                self._raise_problem(response)
+            yield httpx2.EventSource(response)
+        except httpx2.TransportError as error:
+            raise StreamBroken(self._broken_sentence()) from error
+        finally:
+            response.close()
+
+    def _parse(self, kind: type[Answer], response: httpx2.Response) -> Answer:
+        try:
+            return TypeAdapter(kind).validate_json(response.content)
+        except ValidationError as error:
+            raise self._not_understood(response.status_code) from error
+
+    def _raise_problem(self, response: httpx2.Response) -> None:
+        if not response.is_error:
+            return
+        try:
+            problem = contract.ErrorBody.model_validate_json(response.content).error
+        except ValidationError as error:
+            raise self._not_understood(response.status_code) from error
+        raise ProblemReported(problem, response.status_code)
+
+    def _not_understood(self, http_status: int) -> ProblemReported:
+        message = (
+            f"The runtime for {self.paths.root} gave an answer that this program does not understand (HTTP "
+            f"{http_status}); end it with `hearth stop{home_argument(self.paths)}`, start it again, and look at "
+            f"{self.paths.runtime_log} if that does not help."
+        )
+        return ProblemReported(contract.Problem(code="not_understood", message=message), http_status)
+
+    def _unreachable(self, error: httpx2.TransportError) -> RuntimeUnreachable:
+        home = self.paths.root
+        argument = home_argument(self.paths)
+        if isinstance(error, httpx2.TimeoutException):
+            return RuntimeUnreachable(
+                f"The runtime for {home} does not answer; end it with `hearth stop{argument}` and start it again."
+            )
+        cause = _os_error(error)
+        if isinstance(error, httpx2.ConnectError) and cause is not None and cause.errno not in _NOT_LISTENING:
+            return RuntimeUnreachable(f"The socket {self.paths.socket} can't be opened: {cause.strerror}.")
+        if isinstance(error, httpx2.ConnectError):
+            return RuntimeUnreachable(
+                f"Hearth is not running for {home}; start it with `hearth serve{argument}`, or open the desktop "
+                f"with `hearth{argument}`."
+            )
+        return RuntimeUnreachable(self._broken_sentence())
+
+    def _broken_sentence(self) -> str:
+        return (
+            f"The runtime for {self.paths.root} ended in the middle of an answer; look at "
+            f"{self.paths.runtime_log}, then try again."
+        )
+
+
+def _agent_path(name: str, action: str = "") -> str:
+    path = f"/v1/agents/{quote(name, safe='', errors='replace')}"
+    return f"{path}/{action}" if action else path
+
+
+def _json_body(body: BaseModel | None) -> dict[str, Any]:
+    if body is None:
+        return {}
+    return {"content": body.model_dump_json(), "headers": {"Content-Type": "application/json"}}
+
+
+def _event(data: str) -> contract.Event | None:
+    try:
+        return contract.Event.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def _chat_event(data: str) -> contract.ChatEvent | None:
+    try:
+        event: contract.ChatEvent = contract.CHAT_EVENT.validate_json(data)
+    except ValidationError:
+        return None
+    return event
+
+
+def _os_error(error: BaseException) -> OSError | None:
+    """The operating system's error that a transport error wraps."""
+    seen: BaseException | None = error
+    while seen is not None and not (isinstance(seen, OSError) and seen.errno is not None):
+        seen = seen.__cause__ or seen.__context__
+    return seen

@@ -211,7 +211,7 @@ class StepInfo(_Answer):
     """One step of a run."""
 
     seq: int
-    kind: Literal["read", "split", "model", "save"]
+    kind: Literal["read", "split", "model"]
     title: str
     status: Literal["running", "succeeded", "failed", "interrupted"]
     detail: str | None = None
@@ -258,7 +258,7 @@ class ChatRequest(_Request):
     json_schema: dict[str, Any] | None = None
     max_tokens: int = Field(default=1024, ge=1, le=32_768)
     temperature: float = Field(default=0.7, ge=0.0, le=2.0)
-    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 2)  # the next value means "random" to the engine
 
 
 class ChatMessage(_Answer):

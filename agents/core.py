@@ -63,7 +63,6 @@ class StepKind(StrEnum):
     READ = "read"  # a file becomes text
     SPLIT = "split"  # a text becomes parts that fit the model's context
     MODEL = "model"  # the model answers
-    SAVE = "save"  # the result is stored
 
 
 class StepStatus(StrEnum):

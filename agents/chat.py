@@ -1,0 +1,171 @@
+"""Talking with the model: streams an answer and keeps the conversation. Runs in: the runtime's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+from agents import contract
+from agents.core import ChatTurn, MessageStatus, StepUsage
+from agents.errors import UsageProblem
+from agents.models.local import EnginePool
+from agents.storage import Store
+from engine.core import (
+    Delta,
+    FinishReason,
+    Finished,
+    Message,
+    Prefill,
+    Priority,
+    Request,
+    Restarted,
+    SamplingParams,
+    Usage,
+)
+from engine.errors import EngineError, PromptTooLong
+
+SYSTEM_PROMPT = "You are a helpful assistant that runs on the user's own computer. Answer briefly and truthfully."
+TITLE_CHARS = 48
+PROMPT_OVERHEAD_TOKENS = 200  # the chat template's own tokens, generously
+
+
+class Chat:
+    """One answer at a time for each caller; the engine puts people before background work."""
+
+    def __init__(self, *, store: Store, engines: EnginePool) -> None:
+        self._store = store
+        self._engines = engines
+
+    async def answer(self, request: contract.ChatRequest) -> AsyncIterator[contract.ChatEvent]:
+        """Streams the answer. Closing the iterator stops the generation and keeps what was written so far."""
+        conversation_id, turn, history = await self._begin(request)
+        text, status, usage = "", MessageStatus.CUT, StepUsage()
+        try:
+            yield await self._started(conversation_id)
+            engine_request = await self._engine_request(request, history)
+            async for event in self._engines.default.stream(engine_request):
+                match event:
+                    case Prefill():
+                        yield contract.ChatProgress(
+                            done_tokens=event.done_tokens, total_tokens=event.total_tokens
+                        )
+                    case Delta():
+                        text += event.text
+                        yield contract.ChatDelta(text=event.text)
+                    case Restarted():
+                        text = ""
+                        yield contract.ChatRestarted(reason=event.reason)
+                    case Finished():
+                        text, usage = event.text, _step_usage(event.usage)
+                        if event.finish_reason is FinishReason.STOP:
+                            status = MessageStatus.COMPLETE
+                        # Stored before it is announced: who reads "done" may read the conversation at once.
+                        await self._finish(turn, text, status, usage)
+                        turn = None
+                        yield _done(event)
+        except EngineError as error:
+            status = MessageStatus.FAILED
+            yield contract.ChatFailed(
+                error=contract.Problem(code=error.code, message=str(error), details=dict(error.details))
+            )
+        finally:
+            await asyncio.shield(self._finish(turn, text, status, usage))
+
+    async def _begin(
+        self, request: contract.ChatRequest
+    ) -> tuple[int | None, ChatTurn | None, list[Message]]:
+        if not request.text.strip():
+            raise UsageProblem("The message is empty; type a question first.")
+        if not request.save:
+            if request.conversation_id is not None:
+                raise UsageProblem("A message that is not saved can't belong to a conversation.")
+            return None, None, []
+        conversations = self._store.conversations
+        history: list[Message] = []
+        if request.conversation_id is None:
+            conversation = await conversations.create(_title_of(request.text))
+        else:
+            conversation = await conversations.get(request.conversation_id)
+            history = _history(await conversations.turns(conversation.id))
+        await conversations.add_turn(
+            conversation.id, role="user", text=request.text, status=MessageStatus.COMPLETE
+        )
+        turn = await conversations.add_turn(
+            conversation.id, role="assistant", text="", status=MessageStatus.STREAMING
+        )
+        return conversation.id, turn, history
+
+    async def _started(self, conversation_id: int | None) -> contract.ChatStarted:
+        if conversation_id is None:
+            return contract.ChatStarted()
+        conversation = await self._store.conversations.get(conversation_id)
+        return contract.ChatStarted(conversation_id=conversation.id, title=conversation.title)
+
+    async def _engine_request(self, request: contract.ChatRequest, history: list[Message]) -> Request:
+        engine = self._engines.default
+        await engine.start()
+        system = Message(role="system", content=SYSTEM_PROMPT)
+        question = Message(role="user", content=request.text)
+        counts = await engine.count_tokens([m.content for m in (system, *history, question)])
+        n_ctx = engine.status.n_ctx or 0
+        fixed = counts[0] + counts[-1] + PROMPT_OVERHEAD_TOKENS
+        if fixed >= n_ctx:
+            raise PromptTooLong(counts[-1], n_ctx)
+        max_tokens = min(request.max_tokens, n_ctx - fixed)
+        kept = _fit(history, counts[1:-1], n_ctx - fixed - max_tokens)
+        return Request(
+            id=f"chat-{uuid.uuid4().hex[:12]}",
+            messages=(system, *kept, question),
+            sampling=SamplingParams(max_tokens=max_tokens, temperature=request.temperature, seed=request.seed),
+            json_schema=request.json_schema,
+            priority=Priority.INTERACTIVE,
+        )
+
+    async def _finish(
+        self, turn: ChatTurn | None, text: str, status: MessageStatus, usage: StepUsage
+    ) -> None:
+        if turn is not None:
+            await self._store.conversations.finish_turn(turn.id, text=text, status=status, usage=usage)
+
+
+def _history(turns: list[ChatTurn]) -> list[Message]:
+    """Earlier messages that the model should see again: failed and empty answers are left out."""
+    return [Message(role=turn.role, content=turn.text) for turn in turns if turn.text]
+
+
+def _fit(history: list[Message], tokens: list[int], room: int) -> list[Message]:
+    """The newest messages that fit into `room` tokens; never begins with an answer whose question is gone."""
+    kept: list[Message] = []
+    for message, count in zip(reversed(history), reversed(tokens), strict=True):
+        room -= count + 8  # the template's marks around each message
+        if room < 0:
+            break
+        kept.insert(0, message)
+    while kept and kept[0].role != "user":
+        kept.pop(0)
+    return kept
+
+
+def _title_of(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+
+
+def _step_usage(usage: Usage) -> StepUsage:
+    return StepUsage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        prefill_s=usage.prefill_s,
+        decode_s=usage.decode_s,
+    )
+
+
+def _done(event: Finished) -> contract.ChatDone:
+    return contract.ChatDone(
+        text=event.text,
+        finish_reason=event.finish_reason.value,
+        prompt_tokens=event.usage.prompt_tokens,
+        completion_tokens=event.usage.completion_tokens,
+        tokens_per_s=round(event.usage.tokens_per_s, 1) or None,
+    )

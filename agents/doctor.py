@@ -1,0 +1,100 @@
+"""Looks at the house and says what is wrong, each thing in one sentence with its remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import stat
+from datetime import datetime, timedelta
+
+from agents.contract import AgentInfo, DoctorCheck, DoctorReport
+from agents.paths import HomePaths
+from agents.storage import Store
+from engine.core import EngineState, EngineStatus
+
+MIN_FREE_BYTES = 500_000_000
+STALE_TICK = timedelta(minutes=3)
+
+
+async def examine(
+    *,
+    paths: HomePaths,
+    store: Store,
+    engine: EngineStatus,
+    agents: list[AgentInfo],
+    last_tick: datetime | None,
+    now: datetime,
+) -> DoctorReport:
+    """Every check, in the order in which trouble usually starts."""
+    checks = [
+        await asyncio.to_thread(_home, paths),
+        await asyncio.to_thread(_disk, paths),
+        _database(store),
+        _engine(engine),
+        _scheduler(last_tick, now),
+        *(_agent(agent) for agent in agents),
+    ]
+    return DoctorReport(ok=all(check.ok for check in checks), checks=checks)
+
+
+def _home(paths: HomePaths) -> DoctorCheck:
+    mode = stat.S_IMODE(paths.root.stat().st_mode)
+    if mode & 0o077:
+        message = f"Other users can look into {paths.root}; run `chmod 700` on it."
+        return DoctorCheck(name="home", ok=False, message=message)
+    return DoctorCheck(name="home", ok=True, message=f"{paths.root} is private.")
+
+
+def _disk(paths: HomePaths) -> DoctorCheck:
+    free = shutil.disk_usage(paths.root).free
+    if free < MIN_FREE_BYTES:
+        message = f"Only {free / 1e6:,.0f} MB are free for {paths.root}; make room."
+        return DoctorCheck(name="disk", ok=False, message=message)
+    return DoctorCheck(name="disk", ok=True, message=f"{free / 1e9:,.0f} GB are free.")
+
+
+def _database(store: Store) -> DoctorCheck:
+    if not store.encrypted:
+        return DoctorCheck(
+            name="database", ok=True, message="The database is readable and not encrypted, as you chose."
+        )
+    return DoctorCheck(name="database", ok=True, message="The database is readable and encrypted.")
+
+
+def _engine(status: EngineStatus) -> DoctorCheck:
+    if status.state is EngineState.SET_ASIDE:
+        return DoctorCheck(
+            name="engine", ok=False, message=status.reason or "The model was set aside after crashes."
+        )
+    if status.state is EngineState.STOPPED and status.reason:
+        return DoctorCheck(name="engine", ok=False, message=status.reason)
+    name = status.model_name or "The model"
+    if status.state in (EngineState.READY, EngineState.BUSY):
+        message = f"{name} is loaded." if not status.notice else f"{name} is loaded. {status.notice}"
+        return DoctorCheck(name="engine", ok=True, message=message)
+    return DoctorCheck(name="engine", ok=True, message=f"{name} is not loaded yet ({status.state.value}).")
+
+
+def _scheduler(last_tick: datetime | None, now: datetime) -> DoctorCheck:
+    if last_tick is None:
+        return DoctorCheck(name="scheduler", ok=True, message="No folder has been looked at yet.")
+    age = now - last_tick
+    if age > STALE_TICK:
+        minutes = int(age.total_seconds() // 60)
+        message = f"The folders were last looked at {minutes} minutes ago; restart with `hearth stop`, then `hearth serve`."
+        return DoctorCheck(name="scheduler", ok=False, message=message)
+    return DoctorCheck(
+        name="scheduler", ok=True, message=f"The folders were looked at {int(age.total_seconds())} s ago."
+    )
+
+
+def _agent(agent: AgentInfo) -> DoctorCheck:
+    if agent.problem:
+        return DoctorCheck(name=f"agent {agent.name}", ok=False, message=agent.problem)
+    if not agent.folders:
+        message = "It waits for you to choose a folder."
+    elif agent.paused:
+        message = "It is paused."
+    else:
+        message = f"It watches {', '.join(agent.folders)}."
+    return DoctorCheck(name=f"agent {agent.name}", ok=True, message=message)

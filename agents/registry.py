@@ -1,0 +1,217 @@
+"""What a user may do with agents: add, change, pause, run now, remove. Runs in: the runtime's event loop.
+
+One function per user action; each stores first and tells the clients then.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+
+from agents import contract, views
+from agents.clock import Clock
+from agents.core import Agent, NewOccurrence, Run, TriggerKind
+from agents.definitions import (
+    asks_of,
+    builtin_source,
+    check_folders,
+    new_asks,
+    parse_definition,
+    render_definition,
+    with_folders,
+)
+from agents.errors import Conflict, NeedsConsent, NotFound, UsageProblem
+from agents.events import EventBus
+from agents.runs.manager import RunManager
+from agents.scheduling import FileTriggerService
+from agents.storage import Store
+
+BUILT_IN_AGENTS = ("document-digest",)
+FIRST_START_DONE = "built_in_agents_added"
+
+
+class Registry:
+    """The agents of this home."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        triggers: FileTriggerService,
+        runs: RunManager,
+        bus: EventBus,
+        clock: Clock,
+        home: Path,
+    ) -> None:
+        self._store = store
+        self._triggers = triggers
+        self._runs = runs
+        self._bus = bus
+        self._clock = clock
+        self._home = home
+
+    async def add_built_in(self) -> None:
+        """In a new home: the agents that ship, paused until folders are chosen. Once only, so a removed one stays away."""
+        if await self._store.meta.get(FIRST_START_DONE):
+            return
+        for name in BUILT_IN_AGENTS:
+            source = builtin_source(name)
+            definition = parse_definition(source, home=self._home, template=True)
+            agent = await self._store.agents.add(definition, source)
+            await self._store.agents.set_paused(agent.id, True)
+        await self._store.meta.set(FIRST_START_DONE, "yes")
+
+    async def list(self) -> list[contract.AgentInfo]:
+        return [await self._info(agent) for agent in await self._store.agents.list()]
+
+    async def show(self, name: str) -> contract.AgentDetail:
+        agent = await self._store.agents.get(name)
+        return views.agent_detail(
+            agent,
+            counts=dict(await self._store.runs.agent_counts(agent.id)),
+            last_run=await self._store.runs.last_run(agent.id),
+            problem=self._triggers.problem(agent.id),
+            revisions=await self._store.agents.revisions(agent.id),
+        )
+
+    async def add(self, request: contract.AgentAdd) -> contract.AgentDetail:
+        """Adds an agent, or a revision of an existing one. New capabilities need `accept`."""
+        definition = parse_definition(request.source, home=self._home)
+        check_folders(definition, home=self._home)
+        existing = await self._find(definition.name)
+        if existing is not None and not request.replace:
+            raise Conflict(
+                f"There is already an agent named “{existing.name}”; "
+                "change the name in the file, or add it as a replacement."
+            )
+        asks = new_asks(existing.definition, definition) if existing else asks_of(definition)
+        if asks and not request.accept:
+            raise NeedsConsent(asks)
+        if existing is None:
+            await self._store.agents.add(definition, request.source)
+        else:
+            await self._store.agents.revise(existing.id, definition, request.source)
+        return await self._changed(definition.name)
+
+    async def choose_folders(self, name: str, folders: list[str]) -> contract.AgentDetail:
+        """Gives the agent these folders to watch and read, and starts it: choosing them is the consent."""
+        if not folders:
+            raise UsageProblem("Name at least one folder; pause the agent if it should watch none.")
+        agent = await self._store.agents.get(name)
+        definition = with_folders(agent.definition, [_absolute(folder) for folder in folders])
+        check_folders(definition, home=self._home)
+        await self._store.agents.revise(agent.id, definition, render_definition(definition))
+        await self._store.agents.set_paused(agent.id, False)
+        return await self._changed(name)
+
+    async def pause(self, name: str) -> contract.AgentInfo:
+        return await self._set_paused(name, True)
+
+    async def resume(self, name: str) -> contract.AgentInfo:
+        agent = await self._store.agents.get(name)
+        if not agent.definition.read_folders:
+            raise UsageProblem(f"“{agent.name}” has no folder yet; choose one first.")
+        return await self._set_paused(name, False)
+
+    async def remove(self, name: str) -> None:
+        agent = await self._store.agents.get(name)
+        for run in await self._store.runs.list(agent=agent.name, limit=1000):
+            if not run.status.is_final:
+                await self._runs.cancel(run.id)
+        await self._store.agents.remove(agent.id)
+        await self.arm()
+        self._bus.publish(contract.AgentChanged(name=agent.name, agent=None))
+
+    async def run_now(self, name: str, file: str | None) -> contract.RunsStarted:
+        """Looks at the folders at once, or digests `file` again whatever the ledger says."""
+        agent = await self._store.agents.get(name)
+        if not agent.definition.read_folders:
+            raise UsageProblem(f"“{agent.name}” has no folder yet; choose one first.")
+        if file is not None:
+            run = await self._run_file(agent, _absolute(file))
+            return contract.RunsStarted(runs=[views.run_info(run)], message=f"Run {run.id} is waiting to start.")
+        if agent.paused:
+            raise Conflict(f"“{agent.name}” is paused; resume it first.")
+        before = {run.id for run in await self._store.runs.list(agent=agent.name, limit=1)}
+        await self._triggers.scan_now(agent.id)
+        new = [
+            run
+            for run in await self._store.runs.list(agent=agent.name, limit=200)
+            if run.id > max(before, default=0)
+        ]
+        return contract.RunsStarted(runs=[views.run_info(run) for run in new], message=_found(agent, len(new)))
+
+    async def arm(self) -> None:
+        """Makes the triggers match the store."""
+        await self._triggers.set_agents(await self._store.agents.list())
+
+    async def tell(self, name: str) -> None:
+        """Tells the clients about an agent whose runs have changed."""
+        agent = await self._find(name)
+        if agent is not None:
+            self._bus.publish(contract.AgentChanged(name=agent.name, agent=await self._info(agent)))
+
+    async def _run_file(self, agent: Agent, path: Path) -> Run:
+        """A run by hand: a fresh occurrence, so that the same version may be digested again."""
+        if not any(path.is_relative_to(folder) for folder in agent.definition.read_folders):
+            raise UsageProblem(f"“{agent.name}” may not read {path.name}: it lies in none of its folders.")
+        if not path.is_file():
+            raise UsageProblem(f"There is no file {path}.")
+        run = await self._store.runs.record(
+            NewOccurrence(
+                agent_id=agent.id,
+                trigger=TriggerKind.MANUAL,
+                key=f"manual:{time.time_ns()}:{uuid.uuid4().hex[:8]}",
+                due_at=self._clock.now(),
+                path=path,
+            )
+        )
+        assert run is not None  # the key is new
+        self._bus.publish(contract.RunChanged(run=views.run_info(run)))
+        self._runs.poke()
+        return run
+
+    async def _set_paused(self, name: str, paused: bool) -> contract.AgentInfo:
+        agent = await self._store.agents.get(name)
+        if agent.paused != paused:
+            await self._store.agents.set_paused(agent.id, paused)
+            await self._changed(name)
+        return await self._info(await self._store.agents.get(name))
+
+    async def _changed(self, name: str) -> contract.AgentDetail:
+        await self.arm()
+        await self.tell(name)
+        self._runs.poke()
+        return await self.show(name)
+
+    async def _find(self, name: str) -> Agent | None:
+        try:
+            return await self._store.agents.get(name)
+        except NotFound:
+            return None
+
+    async def _info(self, agent: Agent) -> contract.AgentInfo:
+        return views.agent_info(
+            agent,
+            counts=dict(await self._store.runs.agent_counts(agent.id)),
+            last_run=await self._store.runs.last_run(agent.id),
+            problem=self._triggers.problem(agent.id),
+        )
+
+
+def _absolute(text: str) -> Path:
+    """A path that a client sent. Clients resolve relative ones, since only they know the user's folder."""
+    path = Path(text).expanduser()
+    if not path.is_absolute():
+        raise UsageProblem(f"“{text}” is not an absolute path; name the folder or file from the root on.")
+    return path
+
+
+def _found(agent: Agent, count: int) -> str:
+    if count:
+        return f"{count} new {'file' if count == 1 else 'files'}."
+    folders = ", ".join(str(folder) for folder in agent.definition.read_folders)
+    return f"Nothing new in {folders}."
+
+

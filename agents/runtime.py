@@ -1,0 +1,268 @@
+"""The composition root of the runtime: makes every part, starts them in order and stops them in the reverse one.
+
+Runs in: the runtime process, event loop. Order of a stop: clients are told, triggers, runs (given back to the ledger), HTTP, engines,
+database. Each has a time limit, and the whole has one too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+from agents import contract, doctor, views
+from agents.api import ApiServer, bind_socket, create_app
+from agents.chat import Chat
+from agents.clock import Clock
+from agents.core import FileState, NewOccurrence, RunStatus
+from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, resolve_key
+from agents.errors import NotFound
+from agents.events import EventBus
+from agents.models.local import BUILT_IN, EnginePool
+from agents.paths import HomePaths
+from agents.registry import Registry
+from agents.runs.digest import digest_document
+from agents.runs.manager import RunManager
+from agents.scheduling import Alarm, FileTriggerService
+from agents.storage import Store
+from engine.builtin import built_in_model
+from engine.core import EngineState, EngineStatus, ModelSpec
+from engine.errors import EngineError
+from engine.supervisor import Engine, EngineSupervisor
+
+STOP_TIMEOUT_S = 20.0
+ENGINE_STOP_TIMEOUT_S = 5.0
+MAX_NOTICES = 20
+RECOVERY_SHOWN = "recovery_code_shown"
+
+log = logging.getLogger(__name__)
+
+
+def engine_command() -> Sequence[str]:
+    """How the engine child is started from this installation."""
+    return [sys.executable, "-m", "engine"]
+
+
+class Runtime:
+    """One runtime for one home whose lock the caller holds."""
+
+    def __init__(
+        self,
+        *,
+        paths: HomePaths,
+        store: Store,
+        key: ResolvedKey,
+        clock: Clock,
+        default_model: ModelSpec,
+        make_engine: Callable[[ModelSpec], Engine] | None = None,
+    ) -> None:
+        self._paths = paths
+        self._clock = clock
+        self._key = key
+        self._started_at = clock.now()
+        self._notices: list[str] = []
+        self._stop_asked = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+        self.version = package_version("hearth")
+        self.store = store
+        self.bus = EventBus(clock)
+        self.engines = EnginePool(
+            default=default_model,
+            make_engine=make_engine or self._make_engine,
+            on_status=self._engine_changed,
+        )
+        self.runs = RunManager(
+            store=store,
+            engines=self.engines,
+            bus=self.bus,
+            owner=f"{os.getpid()}@{self._started_at.isoformat()}",
+            workflow=digest_document,
+            on_change=self._run_changed,
+        )
+        self._alarm = Alarm()
+        self.triggers = FileTriggerService(
+            store=store,
+            clock=clock,
+            alarm=self._alarm,
+            on_occurrence=self._occurred,
+            on_notice=self._notice,
+            home=paths.root,
+        )
+        self.registry = Registry(
+            store=store, triggers=self.triggers, runs=self.runs, bus=self.bus, clock=clock, home=paths.root
+        )
+        self.chat = Chat(store=store, engines=self.engines)
+        self._api: ApiServer | None = None
+
+    async def run(self) -> None:
+        """Serves until somebody asks to stop, then ends everything in order."""
+        try:
+            await self._start()
+            await self._stop_asked.wait()
+        finally:
+            await self._stop()
+
+    def ask_to_stop(self) -> None:
+        """Begins an ordered stop; may be called more than once and from a signal handler of the loop."""
+        self._stop_asked.set()
+
+    async def _start(self) -> None:
+        await self.runs.start()
+        await self.registry.add_built_in()
+        self._api = ApiServer(create_app(self, version=self.version), bind_socket(self._paths.socket))
+        await self._api.start()
+        self._paths.owner.write_text(f"{os.getpid()}\n")
+        log.info("serving, version %s, pid %d", self.version, os.getpid())
+        self._spawn(self._warm_up())
+        self._alarm.start()
+        await self.registry.arm()
+        self.runs.poke()
+
+    async def _warm_up(self) -> None:
+        """Loads the default model right away, so that the self-test is over before the first question."""
+        try:
+            await self.engines.default.start()
+        except EngineError as error:
+            self._notice(str(error), contract.NoticeLevel.ERROR)
+
+    async def _stop(self) -> None:
+        log.info("stopping")
+        self.bus.publish(contract.Stopping())
+        steps: list[tuple[str, Callable[[], Awaitable[object]], float]] = [
+            ("triggers", self.triggers.stop, 3.0),
+            ("alarm", self._alarm.stop, 1.0),
+            ("runs", self.runs.stop, 5.0),
+            ("clients", self._stop_api, 4.0),
+            ("engines", lambda: self.engines.stop(ENGINE_STOP_TIMEOUT_S), ENGINE_STOP_TIMEOUT_S + 2.0),
+            ("database", self.store.close, 5.0),
+        ]
+        for task in self._background:
+            task.cancel()
+        for name, step, limit_s in steps:
+            try:
+                await asyncio.wait_for(step(), limit_s)
+            except TimeoutError:
+                log.error("stopping: %s did not end within %.0f s", name, limit_s)
+            except Exception:
+                log.exception("stopping: %s failed", name)  # the others still have to be stopped
+        self._paths.owner.unlink(missing_ok=True)
+        log.info("stopped")
+
+    async def _stop_api(self) -> None:
+        self.bus.close()
+        if self._api is not None:
+            await self._api.stop(3.0)
+        self._paths.socket.unlink(missing_ok=True)
+
+    # --- what the routes ask ---------------------------------------------------------------------
+
+    async def status(self) -> contract.Status:
+        agents = await self.store.agents.list()
+        counts = await self.store.runs.counts()
+        return contract.Status(
+            version=self.version,
+            pid=os.getpid(),
+            home=views.printable(self._paths.root) or "",
+            started_at=self._started_at,
+            encrypted=self.store.encrypted,
+            recovery_code_pending=await self._recovery_code_pending(),
+            engine=views.engine_info(self.engines.default.status),
+            agents=len(agents),
+            agents_paused=sum(agent.paused for agent in agents),
+            runs_pending=counts.get(RunStatus.PENDING, 0),
+            runs_running=counts.get(RunStatus.RUNNING, 0),
+            last_tick=self.triggers.last_tick,
+            next_tick=self.triggers.next_tick,
+            notices=list(self._notices),
+        )
+
+    async def doctor(self) -> contract.DoctorReport:
+        return await doctor.examine(
+            paths=self._paths,
+            store=self.store,
+            engine=self.engines.default.status,
+            agents=await self.registry.list(),
+            last_tick=self.triggers.last_tick,
+            now=self._clock.now(),
+        )
+
+    async def retry_engine(self) -> contract.EngineInfo:
+        await self.engines.engine(BUILT_IN).retry_model()
+        return views.engine_info(self.engines.default.status)
+
+    async def recovery_code(self) -> contract.RecoveryCode:
+        if not await self._recovery_code_pending():
+            raise NotFound("The recovery code was shown already; it is not shown twice.")
+        return contract.RecoveryCode(code=recovery_code_of(self._key) or "")
+
+    async def recovery_code_shown(self) -> None:
+        await self.store.meta.set(RECOVERY_SHOWN, "yes")
+
+    async def _recovery_code_pending(self) -> bool:
+        if recovery_code_of(self._key) is None or not self._key.in_keyring:
+            return False
+        return await self.store.meta.get(RECOVERY_SHOWN) is None
+
+    # --- what the parts report -------------------------------------------------------------------
+
+    async def _occurred(self, occurrence: NewOccurrence, state: FileState) -> None:
+        run = await self.store.runs.record(occurrence, file_state=state)
+        if run is not None:
+            self.bus.publish(contract.RunChanged(run=views.run_info(run)))
+            await self.registry.tell(run.agent_name)
+            self.runs.poke()
+
+    async def _run_changed(self, agent_name: str) -> None:
+        await self.registry.tell(agent_name)
+
+    def _engine_changed(self, status: EngineStatus) -> None:
+        self.bus.publish(contract.EngineChanged(engine=views.engine_info(status)))
+        if status.notice:
+            self._notice(status.notice)
+        if status.state is EngineState.SET_ASIDE and status.reason:
+            self._notice(status.reason, contract.NoticeLevel.ERROR)
+
+    def _notice(self, text: str, level: contract.NoticeLevel = contract.NoticeLevel.WARNING) -> None:
+        """Tells the user one sentence, once."""
+        if text in self._notices:
+            return
+        self._notices = [*self._notices[-MAX_NOTICES + 1 :], text]
+        self.bus.publish(contract.Notice(level=level, text=text))
+
+    def _make_engine(self, spec: ModelSpec) -> Engine:
+        return EngineSupervisor(
+            model=spec,
+            command=engine_command(),
+            state_file=self._paths.engine_state,
+            log_file=self._paths.engine_log,
+        )
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def serve(
+    paths: HomePaths,
+    *,
+    key_options: KeyOptions,
+    model: Path | None,
+    clock: Clock,
+    on_runtime: Callable[[Runtime], None],
+) -> Mapping[str, str]:
+    """Opens the home's database and serves until asked to stop. The caller holds the home's lock.
+
+    Raises HearthError or EngineError when it can't start.
+    """
+    default_model = ModelSpec(path=model, name=model.stem) if model else built_in_model()
+    key = await asyncio.to_thread(resolve_key, paths, key_options)
+    store = await Store.open(paths.database, key, clock=clock)
+    runtime = Runtime(paths=paths, store=store, key=key, clock=clock, default_model=default_model)
+    on_runtime(runtime)
+    await runtime.run()
+    return {"version": runtime.version}

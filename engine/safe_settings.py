@@ -64,7 +64,7 @@ def cpu_model() -> str:
 
 def settings_key(*, fingerprint: str, build: str, cpu: str) -> str:
     """What a remembered rung is valid for: this model, this build of llama.cpp, this processor."""
-    return hashlib.sha256("\0".join((fingerprint, build, cpu)).encode()).hexdigest()
+    return hashlib.sha256(f"{fingerprint}\0{build}\0{cpu}".encode()).hexdigest()
 
 
 class SettingsMemory:

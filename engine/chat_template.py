@@ -1,0 +1,158 @@
+"""Renders a conversation with the chat template that the model file carries, inside a sandbox.
+
+Runs in: engine child, engine thread only. A template is code from a stranger: it runs in jinja2's immutable sandbox,
+with limits on its size, its output and (where the system has interval timers) its time; elsewhere the supervisor's
+watch over a silent child is the limit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+
+import jinja2
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from engine.core import Message
+from engine.errors import ModelInvalid, RequestInvalid
+
+MAX_TEMPLATE_CHARS = 262_144
+MAX_OUTPUT_CHARS = 8_000_000
+TIME_LIMIT_S = 5.0
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+_WORD_JOINER = "\u2060"
+
+
+class _TooSlow(Exception):
+    pass
+
+
+class _Refused(jinja2.TemplateError):
+    """The template itself refused the conversation."""
+
+
+def _raise_exception(message: object) -> str:
+    raise _Refused(str(message))
+
+
+def _to_json(value: object, indent: int | None = None, **_ignored: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _strftime_now(layout: str) -> str:
+    return datetime.now(UTC).strftime(layout)
+
+
+@contextmanager
+def _time_limit(limit_s: float) -> Iterator[None]:
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def out_of_time(_number: int, _frame: FrameType | None) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def disarm(content: str, special_texts: re.Pattern[str] | None) -> str:
+    """Break up texts that the tokenizer would read as control tokens, so that content can't forge a turn."""
+    if special_texts is None:
+        return content
+    return special_texts.sub(lambda match: match[0][0] + _WORD_JOINER + match[0][1:], content)
+
+
+def special_text_pattern(texts: Sequence[str]) -> re.Pattern[str] | None:
+    """A pattern for disarm(); texts of one character are left alone, they can't be broken up."""
+    wanted = sorted({text for text in texts if len(text) > 1}, key=len, reverse=True)
+    return re.compile("|".join(re.escape(text) for text in wanted)) if wanted else None
+
+
+class ChatTemplate:
+    """One compiled template. Raises ModelInvalid when the model's template is no template."""
+
+    def __init__(self, source: str | None, *, bos: str, eos: str, time_limit_s: float = TIME_LIMIT_S) -> None:
+        self._specials = {"bos_token": bos, "eos_token": eos}
+        self._time_limit_s = time_limit_s
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
+        text = CHATML if source is None else source
+        if len(text) > MAX_TEMPLATE_CHARS:
+            raise ModelInvalid("The model's chat template is too large to be real; choose another model.")
+        try:
+            with _time_limit(time_limit_s):
+                self._template = environment.from_string(text)
+        except (jinja2.TemplateError, RecursionError, MemoryError, ValueError, _TooSlow):
+            raise ModelInvalid("The model's chat template can't be read; choose another model.") from None
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt, ready for the answer. Raises RequestInvalid when the template refuses the conversation."""
+        try:
+            return self._render(messages)
+        except RequestInvalid:
+            folded = _fold_system(messages)
+            if folded is None:
+                raise
+            return self._render(folded)  # some templates know no system role
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        parts: list[str] = []
+        size = 0
+        try:
+            with _time_limit(self._time_limit_s):
+                for part in self._template.generate(
+                    messages=turns, add_generation_prompt=True, tools=None, **self._specials
+                ):
+                    parts.append(part)
+                    size += len(part)
+                    if size > MAX_OUTPUT_CHARS:
+                        raise RequestInvalid(
+                            "The model's chat template made a prompt without end; choose another model."
+                        )
+        except _TooSlow:
+            raise RequestInvalid("The model's chat template took too long; choose another model.") from None
+        except _Refused as refusal:
+            reason = (refusal.message or "no reason")[:200].rstrip(".")
+            raise RequestInvalid(f"The model's chat template refuses this conversation: {reason}.") from None
+        except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            kind = type(error).__name__
+            raise RequestInvalid(
+                f"The model's chat template failed ({kind}); choose another model."
+            ) from None
+        except (RecursionError, MemoryError, OverflowError):
+            raise RequestInvalid("The model's chat template ran wild; choose another model.") from None
+        return "".join(parts)
+
+
+def _fold_system(messages: Sequence[Message]) -> list[Message] | None:
+    """Put the system text in front of the first user turn; None when there is nothing to fold."""
+    system = "\n\n".join(message.content for message in messages if message.role == "system")
+    others = [message for message in messages if message.role != "system"]
+    if not system or not others or others[0].role != "user":
+        return None
+    first = Message(role="user", content=f"{system}\n\n{others[0].content}")
+    return [first, *others[1:]]

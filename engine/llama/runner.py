@@ -1,0 +1,226 @@
+"""The loaded model and its context: computes batches, keeps the last prompt's prefix, makes choosers.
+
+Runs in: engine child, engine thread only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import psutil
+
+from engine.chat_template import ChatTemplate, disarm, special_text_pattern
+from engine.core import DEFAULT_N_CTX, Message, SamplingParams
+from engine.errors import EngineError, ModelInvalid
+from engine.generation import TokenChooser
+from engine.llama.grammar import GrammarFactory
+from engine.llama.library import LlamaLibrary
+from engine.llama.sampler import LlamaChooser
+from engine.llama.vocabulary import Vocabulary
+from engine.messages import Load, Loaded
+from engine.safe_settings import LoadSettings
+from engine.scheduler import common_prefix
+
+N_BATCH = 512
+_SEQ_ID = 0
+_DECODE_OK, _DECODE_ABORTED = 0, 2
+
+
+def default_threads() -> int:
+    """One thread a physical core: more of them only wait for each other."""
+    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+
+
+class LlamaRunner:
+    """One model with one context of one sequence. Raises ModelInvalid when it can't be loaded."""
+
+    def __init__(
+        self,
+        load: Load,
+        *,
+        library: LlamaLibrary,
+        beat: Callable[[], None],
+        aborted: Callable[[], bool],
+    ) -> None:
+        self._library = library
+        self._beat = beat
+        self._aborted = aborted
+        self._cached: list[int] = []
+        self._n_threads = 1 if load.settings.one_thread else load.n_threads or default_threads()
+        self._model = self._load_model(Path(load.path), load.settings)
+        self._vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(self._model))
+        template = llama_cpp.llama_model_chat_template(self._model, None)
+        self._has_template = template is not None
+        self._template = ChatTemplate(
+            template.decode("utf-8", "replace") if template is not None else None,
+            bos=self._vocabulary.bos_text,
+            eos=self._vocabulary.eos_text,
+        )
+        self._special_texts = special_text_pattern(self._vocabulary.special_texts())
+        self._grammars = GrammarFactory(self._vocabulary)
+        self.n_batch = N_BATCH
+        self._context = self._make_context(load.n_ctx, load.settings)
+        self.n_ctx: int = llama_cpp.llama_n_ctx(self._context)
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._batch = llama_cpp.llama_batch_init(N_BATCH, 0, 1)
+        # kept for as long as the context, which calls them
+        self._abort_callback = llama_cpp.ggml_abort_callback(self._on_abort_check)
+        self._no_callback = llama_cpp.ggml_abort_callback()
+
+    def facts(self) -> Loaded:
+        """The model in numbers."""
+        description = ctypes.create_string_buffer(256)
+        llama_cpp.llama_model_desc(self._model, description, len(description))
+        return Loaded(
+            description=description.value.decode("utf-8", "replace"),
+            n_ctx=self.n_ctx,
+            n_ctx_train=llama_cpp.llama_model_n_ctx_train(self._model),
+            n_vocab=self._vocabulary.size,
+            n_params=llama_cpp.llama_model_n_params(self._model),
+            size_bytes=llama_cpp.llama_model_size(self._model),
+            n_threads=self._n_threads,
+            has_chat_template=self._has_template,
+        )
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """The conversation as tokens, ready for the answer. Content can't forge control tokens."""
+        safe = [
+            Message(role=message.role, content=disarm(message.content, self._special_texts))
+            for message in messages
+        ]
+        return self._vocabulary.tokenize_prompt(self._template.render(safe))
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a plain text has."""
+        return len(self._vocabulary.tokenize_text(text))
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of plain text."""
+        return self._vocabulary.tokenize_text(text)
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token."""
+        return self._vocabulary.piece(token)
+
+    def reuse_prefix(self, tokens: list[int]) -> int:
+        """Keep what the context shares with a new prompt; returns how many tokens need no computing.
+
+        At least the last token is computed again, because its logits are wanted.
+        """
+        shared = min(common_prefix(self._cached, tokens), len(tokens) - 1)
+        # a sliding window has dropped its oldest positions: what is left can't serve an earlier place
+        has_start = llama_cpp.llama_memory_seq_pos_min(self._memory, _SEQ_ID) == 0
+        if not has_start or not llama_cpp.llama_memory_seq_rm(self._memory, _SEQ_ID, shared, -1):
+            shared = 0
+            llama_cpp.llama_memory_clear(self._memory, True)
+        self._cached = self._cached[:shared]
+        return shared
+
+    def decode(self, tokens: list[int], start: int) -> bool:
+        """Compute up to n_batch tokens at the given position; the last one's logits are kept. False: aborted."""
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        for index, token in enumerate(tokens):
+            batch.token[index] = token
+            batch.pos[index] = start + index
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = _SEQ_ID
+            batch.logits[index] = index == len(tokens) - 1
+        # the check costs a call into Python for each graph node: worth it in a long batch, not for single tokens
+        watched = len(tokens) > 1
+        callback = self._abort_callback if watched else self._no_callback
+        llama_cpp.llama_set_abort_callback(self._context, callback, None)
+        status = llama_cpp.llama_decode(self._context, batch)
+        if status == _DECODE_OK:
+            self._cached[start:] = tokens
+            return True
+        self._drop_from(start)
+        if status == _DECODE_ABORTED:
+            return False
+        raise EngineError(
+            f"The engine could not compute this request (llama_decode gave {status}); try it again."
+        )
+
+    def new_chooser(
+        self, sampling: SamplingParams, schema: Mapping[str, Any] | None, prompt: Sequence[int]
+    ) -> TokenChooser:
+        """The sampler of one request. Raises SchemaUnsupported."""
+        grammar = self._grammars.for_schema(schema) if schema is not None else None
+        return LlamaChooser(
+            context=self._context,
+            vocabulary=self._vocabulary,
+            sampling=sampling,
+            prompt_tail=prompt,
+            grammar=grammar,
+        )
+
+    def logits_are_finite(self) -> bool:
+        """Whether the last batch gave usable numbers."""
+        pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
+        return bool(np.isfinite(np.ctypeslib.as_array(pointer, shape=(self._vocabulary.size,))).all())
+
+    def close(self) -> None:
+        """Free batch, context and model."""
+        llama_cpp.llama_batch_free(self._batch)
+        llama_cpp.llama_free(self._context)
+        llama_cpp.llama_model_free(self._model)
+
+    def _drop_from(self, start: int) -> None:
+        if not llama_cpp.llama_memory_seq_rm(self._memory, _SEQ_ID, start, -1):
+            llama_cpp.llama_memory_clear(self._memory, True)
+            start = 0
+        self._cached = self._cached[:start]
+
+    def _load_model(self, path: Path, settings: LoadSettings) -> Any:
+        self._library.forget_errors()
+        params = llama_cpp.llama_model_default_params()
+        params.use_extra_bufts = settings.use_extra_bufts
+        params.load_mode = (
+            llama_cpp.LLAMA_LOAD_MODE_MMAP if settings.use_mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
+        )
+        self._progress_callback = llama_cpp.llama_progress_callback(self._on_load_progress)
+        params.progress_callback = self._progress_callback
+        model = llama_cpp.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
+        if not model:
+            raise ModelInvalid(
+                f"The model file {path} can't be loaded ({self._library.last_error()}); choose another GGUF file."
+            )
+        if llama_cpp.llama_model_has_encoder(model) or not llama_cpp.llama_model_has_decoder(model):
+            llama_cpp.llama_model_free(model)
+            raise ModelInvalid(f"The model {path} does not write text; choose a chat model.")
+        return model
+
+    def _make_context(self, n_ctx: int | None, settings: LoadSettings) -> Any:
+        trained: int = llama_cpp.llama_model_n_ctx_train(self._model)
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = min(n_ctx or DEFAULT_N_CTX, trained) if trained > 0 else n_ctx or DEFAULT_N_CTX
+        params.n_batch = params.n_ubatch = N_BATCH
+        params.n_seq_max = 1
+        params.n_threads = params.n_threads_batch = self._n_threads
+        params.type_k = params.type_v = llama_cpp.GGML_TYPE_F16
+        params.flash_attn_type = (
+            llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+            if settings.flash_attention
+            else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        context = llama_cpp.llama_init_from_model(self._model, params)
+        if not context:
+            llama_cpp.llama_model_free(self._model)
+            raise ModelInvalid(
+                f"There is no room for a context of {params.n_ctx:,} tokens "
+                f"({self._library.last_error()}); choose a smaller n_ctx or a smaller model."
+            )
+        return context
+
+    def _on_load_progress(self, _progress: float, _data: int | None) -> bool:
+        self._beat()
+        return True
+
+    def _on_abort_check(self, _data: int | None) -> bool:
+        self._beat()
+        return self._aborted()

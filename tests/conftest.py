@@ -101,9 +101,9 @@ async def watched_loop() -> AsyncIterator[None]:
     """Look at the test's loop once the test and its fixtures are done, before the loop cancels what is left."""
     before = asyncio.all_tasks()
     yield
-    deadline = time.monotonic() + GRACE_S
-    while (left := asyncio.all_tasks() - before - {asyncio.current_task()}) and time.monotonic() < deadline:
-        await asyncio.sleep(0.01)
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=GRACE_S)
     # The pool behind asyncio.to_thread lives as long as the loop; end it here, before threads are counted.
     await asyncio.get_running_loop().shutdown_default_executor()
     if left:

@@ -71,6 +71,7 @@ class LlamaRunner:
         # kept for as long as the context, which calls them
         self._abort_callback = llama_cpp.ggml_abort_callback(self._on_abort_check)
         self._no_callback = llama_cpp.ggml_abort_callback()
+        self._abort_is_watched = False
 
     def facts(self) -> Loaded:
         """The model in numbers."""
@@ -131,10 +132,7 @@ class LlamaRunner:
             batch.n_seq_id[index] = 1
             batch.seq_id[index][0] = _SEQ_ID
             batch.logits[index] = index == len(tokens) - 1
-        # the check costs a call into Python for each graph node: worth it in a long batch, not for single tokens
-        watched = len(tokens) > 1
-        callback = self._abort_callback if watched else self._no_callback
-        llama_cpp.llama_set_abort_callback(self._context, callback, None)
+        self._watch_abort(watch=len(tokens) > 1)
         status = llama_cpp.llama_decode(self._context, batch)
         if status == _DECODE_OK:
             self._cached[start:] = tokens
@@ -169,6 +167,13 @@ class LlamaRunner:
         llama_cpp.llama_batch_free(self._batch)
         llama_cpp.llama_free(self._context)
         llama_cpp.llama_model_free(self._model)
+
+    def _watch_abort(self, *, watch: bool) -> None:
+        # the check costs a call into Python for each graph node: worth it in a long batch, not for single tokens
+        if watch is not self._abort_is_watched:
+            callback = self._abort_callback if watch else self._no_callback
+            llama_cpp.llama_set_abort_callback(self._context, callback, None)
+            self._abort_is_watched = watch
 
     def _drop_from(self, start: int) -> None:
         if not llama_cpp.llama_memory_seq_rm(self._memory, _SEQ_ID, start, -1):

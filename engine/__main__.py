@@ -1,0 +1,68 @@
+"""Entry point of the engine child: `python -m engine`, started by the supervisor and by nobody else.
+
+Runs in: engine child, main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from engine.child_guard import (
+    PARENT_PID_NAME,
+    die_with_parent,
+    forbid_network_and_programs,
+    limit_resources,
+    private_channel,
+)
+
+MEMORY_SHARE = 0.9
+
+
+def main() -> int:
+    """Close the doors, connect the pipes, bring up llama.cpp, serve until the parent ends."""
+    parent_pid = os.environ.get(PARENT_PID_NAME, "")
+    if not parent_pid.isdecimal():
+        sys.stderr.write("This is the engine's own process; start Hearth with `hearth` instead.\n")
+        return 2
+    incoming, outgoing = private_channel()
+    die_with_parent(int(parent_pid))
+    import psutil
+
+    limit_resources(int(psutil.virtual_memory().total * MEMORY_SHARE))
+    sys.dont_write_bytecode = True
+    if not forbid_network_and_programs():
+        sys.stderr.write("engine: this system offers no filter for system calls\n")
+    _serve(incoming, outgoing)
+    return 0
+
+
+def _serve(incoming: int, outgoing: int) -> None:
+    from engine.faults import Faults
+    from engine.server import EngineServer, Inbox, Outbox
+
+    inbox, outbox = Inbox(incoming), Outbox(outgoing)
+    threading.Thread(target=inbox.read_forever, name="engine-inbox", daemon=True).start()
+    faults = Faults.from_environment(os.environ)
+    faults.reach("start")
+
+    # only now: loading native libraries is the first thing that can go wrong on a strange computer
+    from engine.llama.library import LlamaLibrary
+    from engine.llama.runner import LlamaRunner
+
+    library = LlamaLibrary()
+    server = EngineServer(
+        inbox=inbox,
+        send=outbox.send,
+        beat=outbox.beat,
+        faults=faults,
+        load_runner=lambda load, aborted: LlamaRunner(
+            load, library=library, beat=outbox.beat, aborted=aborted
+        ),
+    )
+    server.run(build=library.build)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,349 @@
+"""The engine child's loop: receive, schedule, compute, choose, tell.
+
+Runs in: engine child; run() on the main thread, which is the engine thread, and Inbox.read_forever on its own thread.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, assert_never
+
+from engine.core import FinishReason, Message, SamplingParams
+from engine.errors import EngineError, ModelInvalid, PromptTooLong
+from engine.faults import Faults
+from engine.generation import Generation, TokenChooser
+from engine.messages import (
+    HEADER_BYTES,
+    PROTOCOL,
+    Abort,
+    Alive,
+    Count,
+    Counted,
+    Done,
+    Failed,
+    FromChild,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    Progress,
+    ProtocolError,
+    Submit,
+    Text,
+    ToChild,
+    body_size,
+    frame_from_child,
+    parse_to_child,
+)
+from engine.scheduler import Scheduler, Sequence
+from engine.self_test import SelfTestFailed, run_self_test
+
+BEAT_INTERVAL_S = 0.5
+
+
+class Runner(Protocol):
+    """What the loop needs of a loaded model; llama.runner has the real one, the tests a small one."""
+
+    n_batch: int
+    n_ctx: int
+
+    def facts(self) -> Loaded:
+        """The model in numbers."""
+        ...
+
+    def prompt_tokens(self, messages: tuple[Message, ...]) -> list[int]:
+        """The conversation as tokens."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of plain text, counted."""
+        ...
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of plain text."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token."""
+        ...
+
+    def reuse_prefix(self, tokens: list[int]) -> int:
+        """How many leading tokens are in the context already."""
+        ...
+
+    def decode(self, tokens: list[int], start: int) -> bool:
+        """Compute a batch; False when it was aborted."""
+        ...
+
+    def new_chooser(
+        self, sampling: SamplingParams, schema: Mapping[str, Any] | None, prompt: list[int]
+    ) -> TokenChooser:
+        """The sampler of one request."""
+        ...
+
+    def logits_are_finite(self) -> bool:
+        """Whether the last batch gave usable numbers."""
+        ...
+
+    def close(self) -> None:
+        """Free native memory."""
+
+
+class Inbox:
+    """Messages from the runtime, read on a thread of their own so that an abort is seen during native calls."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._messages: queue.SimpleQueue[ToChild] = queue.SimpleQueue()
+        self._aborted: set[str] = set()
+
+    def read_forever(self) -> None:
+        """Feed the engine thread; when the pipe closes the parent is gone or done with us, so end at once."""
+        try:
+            while True:
+                message = parse_to_child(self._read(body_size(self._read(HEADER_BYTES))))
+                if isinstance(message, Abort):
+                    self._aborted.add(message.id)
+                self._messages.put(message)
+        except (EOFError, OSError):
+            os._exit(0)
+        except ProtocolError as error:
+            sys.stderr.write(f"engine: {error}\n")
+            sys.stderr.flush()
+            os._exit(4)
+
+    def next(self, *, wait: bool) -> ToChild | None:
+        """The oldest unread message; None when there is none and wait is off."""
+        try:
+            return self._messages.get(block=wait)
+        except queue.Empty:
+            return None
+
+    def is_aborted(self, request_id: str) -> bool:
+        """Whether an abort for this request was read."""
+        return request_id in self._aborted
+
+    def forget_abort(self, request_id: str) -> None:
+        """The request is done; its id may come again."""
+        self._aborted.discard(request_id)
+
+    def _read(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size:
+            part = os.read(self._descriptor, min(size, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+class Outbox:
+    """Frames to the runtime, and how long it has heard nothing."""
+
+    def __init__(self, descriptor: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._descriptor = descriptor
+        self._clock = clock
+        self._last_sent = clock()
+
+    def send(self, message: FromChild) -> None:
+        """Write one frame; ends the process when nobody reads any more."""
+        data = memoryview(frame_from_child(message))
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            os._exit(0)
+        self._last_sent = self._clock()
+
+    def beat(self) -> None:
+        """Say that we are alive, if nothing else was said lately."""
+        if self._clock() - self._last_sent >= BEAT_INTERVAL_S:
+            self.send(Alive())
+
+
+class EngineServer:
+    """Serves one request at a time on one model."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        send: Callable[[FromChild], None],
+        beat: Callable[[], None],
+        faults: Faults,
+        load_runner: Callable[[Load, Callable[[], bool]], Runner],
+    ) -> None:
+        self._inbox = inbox
+        self._send = send
+        self._beat = beat
+        self._faults = faults
+        self._load_runner = load_runner
+        self._runner: Runner | None = None
+        self._scheduler = Scheduler(n_batch=1)
+        self._generation: Generation | None = None
+        self._n_batches = 0
+
+    def run(self, *, build: str) -> None:
+        """Greet, then serve for ever; the process ends in Inbox.read_forever."""
+        self._send(Hello(protocol=PROTOCOL, pid=os.getpid(), build=build))
+        while True:
+            self.turn()
+
+    def turn(self) -> None:
+        """Take one message if there is one, then compute one batch if there is work."""
+        message = self._inbox.next(wait=self._generation is None)
+        if message is not None:
+            self._handle(message)
+        if self._generation is not None:
+            self._guarded(self._generation.sequence.request_id, self._step)
+
+    def _handle(self, message: ToChild) -> None:
+        match message:
+            case Load():
+                self._load(message)
+            case Submit():
+                self._guarded(message.id, lambda: self._begin(message))
+            case Count():
+                self._guarded(message.id, lambda: self._count(message))
+            case Abort():
+                if self._generation is None or self._generation.sequence.request_id != message.id:
+                    self._inbox.forget_abort(message.id)  # it came after the end
+            case _:
+                assert_never(message)
+
+    def _load(self, load: Load) -> None:
+        self._faults.reach("load", *_setting_tags(load))
+        try:
+            runner = self._load_runner(load, self._is_aborted)
+            if load.self_test:
+                self._faults.reach("selftest", *_setting_tags(load))
+                run_self_test(runner)
+        except ModelInvalid as error:
+            self._send(LoadFailed(message=str(error), self_test=False))
+        except SelfTestFailed as error:
+            self._send(LoadFailed(message=str(error), self_test=True))
+        else:
+            self._runner = runner
+            self._scheduler = Scheduler(n_batch=runner.n_batch)
+            self._send(runner.facts())
+
+    def _begin(self, submit: Submit) -> None:
+        runner = self._ready_runner()
+        tokens = runner.prompt_tokens(submit.messages)
+        if len(tokens) >= runner.n_ctx:
+            raise PromptTooLong(len(tokens), runner.n_ctx)
+        chooser = runner.new_chooser(submit.sampling, submit.json_schema, tokens)
+        sequence = Sequence(request_id=submit.id, tokens=tokens, n_prompt=len(tokens))
+        sequence.n_computed = runner.reuse_prefix(tokens)
+        self._n_batches = 0
+        self._scheduler.add(sequence)
+        self._generation = Generation(
+            sequence=sequence,
+            sampling=submit.sampling,
+            n_ctx=runner.n_ctx,
+            chooser=chooser,
+            piece=runner.piece,
+        )
+        self._tell_progress(sequence)
+
+    def _step(self) -> None:
+        generation = self._generation
+        assert generation is not None
+        sequence = generation.sequence
+        if self._inbox.is_aborted(sequence.request_id):
+            self._finish(FinishReason.CANCELLED)
+            return
+        batch = self._scheduler.schedule()
+        if batch is not None:
+            self._n_batches += 1
+            if sequence.n_generated == 0:
+                self._faults.reach("prefill", str(self._n_batches))
+            if not self._ready_runner().decode(batch.tokens, batch.start):
+                return  # aborted inside the batch; the next turn sees the same flag
+            self._scheduler.update(batch)
+            if sequence.n_generated == 0:
+                self._tell_progress(sequence)
+            if not batch.ends_sequence:
+                return
+        self._advance(generation)
+
+    def _advance(self, generation: Generation) -> None:
+        step = generation.advance()
+        request_id = generation.sequence.request_id
+        self._faults.reach("token", str(generation.sequence.n_generated))
+        if step.text or step.tokens:
+            self._send(Text(id=request_id, text=step.text, tokens=step.tokens))
+        else:
+            self._beat()
+        if step.finish_reason is not None:
+            self._finish(step.finish_reason)
+
+    def _finish(self, reason: FinishReason) -> None:
+        generation = self._generation
+        assert generation is not None
+        usage = generation.usage()
+        self._drop_generation()
+        self._send(Done(id=generation.sequence.request_id, finish_reason=reason, usage=usage))
+
+    def _drop_generation(self) -> None:
+        generation, self._generation = self._generation, None
+        if generation is not None:
+            self._scheduler.remove(generation.sequence)
+            generation.chooser.close()
+            self._inbox.forget_abort(generation.sequence.request_id)
+
+    def _count(self, message: Count) -> None:
+        runner = self._ready_runner()
+        counts: list[int] = []
+        for text in message.texts:
+            counts.append(runner.count_tokens(text))
+            self._beat()
+        self._send(Counted(id=message.id, counts=tuple(counts)))
+
+    def _guarded(self, request_id: str, work: Callable[[], None]) -> None:
+        """Turn what goes wrong with one request into its own failure; the child goes on."""
+        try:
+            work()
+        except EngineError as error:
+            self._fail(request_id, error)
+        except Exception:
+            # only the place: the values in a traceback's message could be the user's text
+            frames = traceback.extract_tb(sys.exc_info()[2])
+            place = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+            sys.stderr.write(f"engine: {type(sys.exc_info()[1]).__name__} in {place}\n")
+            sys.stderr.flush()
+            self._fail(
+                request_id, EngineError("The engine could not finish this request; see the engine log.")
+            )
+
+    def _fail(self, request_id: str, error: EngineError) -> None:
+        if self._generation is not None and self._generation.sequence.request_id == request_id:
+            self._drop_generation()
+        self._inbox.forget_abort(request_id)
+        self._send(Failed(id=request_id, code=error.code, message=str(error), details=error.details))
+
+    def _tell_progress(self, sequence: Sequence) -> None:
+        self._send(
+            Progress(id=sequence.request_id, done_tokens=sequence.n_computed, total_tokens=sequence.n_prompt)
+        )
+
+    def _is_aborted(self) -> bool:
+        generation = self._generation
+        return generation is not None and self._inbox.is_aborted(generation.sequence.request_id)
+
+    def _ready_runner(self) -> Runner:
+        if self._runner is None:
+            raise EngineError("No model is loaded; start the engine first.")
+        return self._runner
+
+
+def _setting_tags(load: Load) -> list[str]:
+    """The fast settings that are on, as tags for faults."""
+    names = ("use_extra_bufts", "flash_attention", "use_mmap")
+    return [name for name in names if getattr(load.settings, name)]

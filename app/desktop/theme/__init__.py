@@ -1,0 +1,1 @@
+"""Colours, spacing and icons: one table of tokens, drawn in light and dark."""

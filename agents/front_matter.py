@@ -1,0 +1,183 @@
+"""Reads YAML front matter strictly: every problem is one sentence with the line of the file it is on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import yaml
+
+from agents.errors import UsageProblem
+
+FENCE = "---"
+MAX_FRONT_CHARS = 65_536  # what the YAML parser, which is slow, is ever given
+
+_STR, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+_BOOL, _INT, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_UNWANTED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TRUE_WORDS = frozenset({"yes", "true", "on"})  # YAML 1.1 resolves no other words to a true
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A text together with the line it stands on."""
+
+    value: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontMatter:
+    """A file in two halves: the checked keys, and the Markdown below them."""
+
+    fields: Fields
+    body: str = field(repr=False)
+
+
+def refuse(line: int, what: str) -> NoReturn:
+    """Raises the one sentence that every problem of an agent file is told in."""
+    raise UsageProblem(f"Line {line}: {what}")
+
+
+def is_plain_line(text: str) -> bool:
+    """Whether a text can stand on one line of a file: no control characters, line breaks or lone surrogates."""
+    return all(unicodedata.category(character) not in _UNWANTED_CATEGORIES for character in text)
+
+
+def read_front_matter(source: str, *, keys: Sequence[str]) -> FrontMatter:
+    """Splits `source` at its fences and reads the top-level mapping, which may hold `keys` and no others."""
+    lines = source.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    _refuse_broken_unicode(lines)
+    if lines[0].rstrip() != FENCE:
+        refuse(1, f"the front matter is missing; begin the file with a line of {FENCE}.")
+    closing = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() == FENCE), None)
+    if closing is None:
+        refuse(len(lines), f"the front matter does not end; close it with a line of {FENCE}.")
+    front = "\n".join(lines[1:closing])
+    if len(front) > MAX_FRONT_CHARS:
+        refuse(1, f"the front matter is longer than {MAX_FRONT_CHARS:,} characters; shorten it.")
+    fields = Fields(_compose(front), keys=keys, owner="the front matter")
+    return FrontMatter(fields=fields, body="\n".join(lines[closing + 1 :]).strip())
+
+
+class Fields:
+    """One YAML mapping with a closed set of keys; values are taken by name and checked as they are."""
+
+    def __init__(self, node: yaml.Node | None, *, keys: Sequence[str], owner: str) -> None:
+        self.line = _line(node)
+        self._owner = owner
+        self._values: dict[str, yaml.Node] = {}
+        if not isinstance(node, yaml.MappingNode):
+            refuse(self.line, f"{owner} must be a list of 'key: value' lines.")
+        for key_node, value_node in node.value:
+            # The raw text, not the resolved value: YAML 1.1 reads a plain `on` as true.
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+            if key not in keys:
+                refuse(_line(key_node), f"unknown key '{key}'{_suggestion(key, keys)}")
+            if key in self._values:
+                refuse(_line(key_node), f"the key '{key}' is there twice; keep one of them.")
+            self._values[key] = value_node
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def line_of(self, key: str) -> int:
+        """The line of the key's value, or of the mapping when the key is not there."""
+        return _line(self._values[key]) if key in self._values else self.line
+
+    def text(self, key: str, *, max_chars: int) -> str:
+        """A text of one line that is not blank."""
+        return self._text(self._take(key), f"'{key}'", max_chars).value
+
+    def texts(self, key: str, *, max_items: int, max_chars: int) -> list[Text]:
+        """A list of such texts, each with its line; it may be empty."""
+        return [self._text(item, f"each of '{key}'", max_chars) for item in self._list(key, max_items)]
+
+    def flag(self, key: str) -> bool:
+        node = self._take(key)
+        if not isinstance(node, yaml.ScalarNode) or node.tag != _BOOL:
+            refuse(_line(node), f"'{key}' must be true or false.")
+        return str(node.value).lower() in _TRUE_WORDS
+
+    def number(self, key: str, *, low: float, high: float) -> float:
+        node = self._take(key)
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in (_INT, _FLOAT):
+            refuse(_line(node), f"'{key}' must be a number.")
+        try:
+            value = float(node.value)
+        except ValueError:  # forms like 1:30 or .inf, which YAML calls numbers
+            refuse(_line(node), f"'{key}' must be a plain number.")
+        if not low <= value <= high:
+            refuse(_line(node), f"'{key}' must be between {low:g} and {high:g}.")
+        return value
+
+    def mapping(self, key: str, *, keys: Sequence[str]) -> Fields:
+        return Fields(self._take(key), keys=keys, owner=f"'{key}'")
+
+    def mappings(self, key: str, *, keys: Sequence[str], max_items: int) -> list[Fields]:
+        return [Fields(item, keys=keys, owner=f"each of '{key}'") for item in self._list(key, max_items)]
+
+    def _take(self, key: str) -> yaml.Node:
+        if key not in self._values:
+            refuse(self.line, f"{self._owner} has no '{key}'; add it.")
+        return self._values[key]
+
+    def _list(self, key: str, max_items: int) -> list[yaml.Node]:
+        node = self._take(key)
+        if not isinstance(node, yaml.SequenceNode):
+            refuse(_line(node), f"'{key}' must be a list.")
+        if len(node.value) > max_items:
+            refuse(_line(node), f"'{key}' has more than {max_items} entries; shorten it.")
+        return list(node.value)
+
+    @staticmethod
+    def _text(node: yaml.Node, what: str, max_chars: int) -> Text:
+        line = _line(node)
+        if isinstance(node, yaml.ScalarNode) and (node.tag == _NULL or not str(node.value).strip()):
+            refuse(line, f"{what} is empty; fill it in.")
+        if not isinstance(node, yaml.ScalarNode) or node.tag != _STR:
+            refuse(line, f"{what} must be text; put it in quotes.")
+        value = str(node.value)
+        if len(value) > max_chars:
+            refuse(line, f"{what} is longer than {max_chars:,} characters; shorten it.")
+        if not is_plain_line(value):
+            refuse(line, f"{what} must be one line of text without control characters.")
+        return Text(value=value, line=line)
+
+
+def _compose(front: str) -> yaml.Node | None:
+    """The node tree, which keeps line marks and which no tag can turn into an object."""
+    try:
+        return yaml.compose(front, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 2 if mark else 2
+        detail = re.sub(r"\s+", " ", error.problem or "it can't be read")
+        raise UsageProblem(f"Line {line}: this is not valid YAML ({detail}).") from error
+    except yaml.reader.ReaderError as error:
+        line = front.count("\n", 0, error.position) + 2
+        raise UsageProblem(f"Line {line}: a character is not allowed here; remove it.") from error
+    except RecursionError as error:
+        raise UsageProblem("Line 2: the front matter is nested too deeply; flatten it.") from error
+
+
+def _refuse_broken_unicode(lines: Sequence[str]) -> None:
+    for number, line in enumerate(lines, 1):
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            refuse(number, "this is not valid Unicode; save the file as UTF-8.")
+
+
+def _suggestion(key: str, keys: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key.lower(), keys, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(keys)}."
+
+
+def _line(node: yaml.Node | None) -> int:
+    """Counted from 1, and the opening fence is a line too."""
+    return node.start_mark.line + 2 if node is not None else 2

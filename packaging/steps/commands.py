@@ -62,15 +62,16 @@ class Runner:
                 errors="replace",
                 start_new_session=True,
             )
-            try:
-                assert process.stdout is not None
-                for line in process.stdout:
-                    log.write(line)
-                    if on_line is not None:
-                        on_line(line)
-                return process.wait() == 0
-            finally:
-                _end(process)
+            assert process.stdout is not None
+            with process.stdout:
+                try:
+                    for line in process.stdout:
+                        log.write(line)
+                        if on_line is not None:
+                            on_line(line)
+                    return process.wait() == 0
+                finally:
+                    _end(process)
 
     def tail(self, lines: int = 15) -> str:
         """The last lines of the log, shortened for a terminal."""

@@ -1,0 +1,220 @@
+"""Opens the database file: looks before it touches, creates whole files only, backs up before it migrates.
+
+Runs in: the runtime process, store thread only.
+
+A file that is refused keeps every byte. That needs care: a connection that may write would, when it closes, move the write-ahead
+log into a database that it could not even decrypt. So the first look is read-only, and only a file that passed is opened for work.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from agents.credentials import ResolvedKey
+from agents.errors import Damaged, NewerSchema, StoreProblem, WrongKey
+from agents.storage.driver import CORRUPT, NOTADB, SqlError, code_of, connect, connect_for_work, rows, scalar
+from agents.storage.migrations import APPLICATION_ID, KNOWN_MIGRATIONS, MIGRATIONS, SCHEMA_VERSION
+
+_PLAIN_HEADER = b"SQLite format 3\0"  # https://sqlite.org/fileformat2.html#the_database_header
+_PAGE_BYTES = 4096  # SQLCipher's and SQLite's default, which Hearth never changes
+_PRIVATE = 0o600
+
+
+def open_database(path: Path, key: ResolvedKey) -> Database:
+    """A working connection with the newest schema.
+
+    Raises WrongKey, NewerSchema or Damaged with the files untouched, DiskFull, or StoreProblem.
+    """
+    if not path.exists():
+        _create(path, key)
+    for side in (path, _side(path, "-wal"), _side(path, "-shm")):
+        _make_private(side)
+    pending = inspect(path, key)
+    if pending:
+        _back_up(path, key, label=f"before-{pending[0]}")
+    db = connect_for_work(path, key)
+    try:
+        MIGRATIONS.apply(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def inspect(path: Path, key: ResolvedKey) -> list[str]:
+    """Looks at a database without changing a byte of it; returns the names of the migrations that it still needs."""
+    _refuse_by_header(path, encrypted_key=key.encrypts)
+    with _reading(path, key) as db:
+        try:
+            scalar(db, "SELECT count(*) FROM sqlite_schema")
+            if scalar(db, "PRAGMA application_id") != APPLICATION_ID:
+                raise Damaged(
+                    f"The file {path} is a database of another program; name another home with --home."
+                )
+            applied = {migration.name for migration in MIGRATIONS.applied(db)}
+            if scalar(db, "PRAGMA user_version") > SCHEMA_VERSION or applied - set(KNOWN_MIGRATIONS):
+                raise NewerSchema(
+                    f"The database {path} was written by a newer Hearth; update Hearth to open it."
+                )
+            if [tuple(r.values()) for r in rows(db, "PRAGMA quick_check(1)")] != [("ok",)]:
+                raise _damaged(path)
+            return [name for name in KNOWN_MIGRATIONS if name not in applied]
+        except SqlError as error:
+            if code_of(error) == CORRUPT:
+                raise _damaged(path) from error
+            if code_of(error) == NOTADB:
+                raise _unreadable(path, key) from error
+            raise
+
+
+def _refuse_by_header(path: Path, *, encrypted_key: bool) -> None:
+    if not path.is_file():
+        raise StoreProblem(
+            f"The database {path} is not a file; move it away or name another home with --home."
+        )
+    with path.open("rb") as file:
+        header = file.read(len(_PLAIN_HEADER))
+        size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes < _PAGE_BYTES:
+        raise _damaged(path)
+    if header == _PLAIN_HEADER and encrypted_key:
+        raise WrongKey(
+            f"The database {path} is not encrypted, so no key opens it; start with --insecure-no-encryption."
+        )
+    if header != _PLAIN_HEADER and not encrypted_key:
+        raise WrongKey(
+            f"The database {path} is encrypted or damaged; start with its key (--key-file FILE or --passphrase) "
+            "or restore a backup."
+        )
+
+
+@contextmanager
+def _reading(path: Path, key: ResolvedKey) -> Iterator[Database]:
+    """A connection that can't write. With no write-ahead log it takes no lock either; with one, SQLite must index the log in
+    a shared file, which goes again afterwards."""
+    log, index = _side(path, "-wal"), _side(path, "-shm")
+    has_log = log.exists() and log.stat().st_size > 0
+    had_index = index.exists()
+    db = connect(path, key, options="mode=ro" if has_log else "mode=ro&immutable=1")
+    try:
+        yield db
+    finally:
+        db.close()
+        if not had_index:
+            index.unlink(missing_ok=True)
+
+
+def _unreadable(path: Path, key: ResolvedKey) -> StoreProblem:
+    """Tells a damaged file from a wrong key: SQLCipher seals each page, and the right key still opens those that are whole."""
+    pages = -(-path.stat().st_size // _PAGE_BYTES)
+    if key.encrypts:
+        db = connect(path, key, options="mode=ro&immutable=1")
+        try:
+            broken = len(rows(db, "PRAGMA cipher_integrity_check"))
+        finally:
+            db.close()
+        if broken >= pages:
+            return WrongKey(
+                f"The key does not open the database {path}, or the file is damaged from its start; "
+                "check the key or restore a backup."
+            )
+    return _damaged(path)
+
+
+def _damaged(path: Path) -> Damaged:
+    return Damaged(
+        f"The database {path} is damaged; restore a backup of it, or name another home with --home."
+    )
+
+
+def _create(path: Path, key: ResolvedKey) -> None:
+    """Makes the database under another name first: a file named `path` is always whole, whenever the power went."""
+    log = _side(path, "-wal")
+    if log.exists() and log.stat().st_size > 0:
+        raise Damaged(
+            f"The database {path} is missing but its log {log.name} is there; put it back, or move the log away."
+        )
+    new = _side(path, ".new")
+    _remove_database(new)
+    try:
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
+        db = connect_for_work(new, key)
+        try:
+            MIGRATIONS.apply(db)
+            _merge_log(db)
+        finally:
+            db.close()
+        _sync_file(new)
+        new.rename(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        _remove_database(new)
+        raise
+
+
+def _back_up(path: Path, key: ResolvedKey, *, label: str) -> None:
+    """Copies the database beside itself and checks that the copy can be opened, before anything in it is changed."""
+    db = connect_for_work(path, key)
+    try:
+        _merge_log(db)
+    finally:
+        db.close()
+    backup, partial = _side(path, f".{label}"), _side(path, f".{label}.part")
+    partial.unlink(missing_ok=True)
+    try:
+        with (
+            path.open("rb") as source,
+            os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE), "wb") as copy,
+        ):
+            shutil.copyfileobj(source, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+        inspect(partial, key)
+        partial.replace(backup)
+        _sync_folder(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _merge_log(db: Database) -> None:
+    """Moves the write-ahead log into the database, so that the one file holds everything."""
+    busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        raise StoreProblem("Another program is using the database; close it and try again.")
+
+
+def _side(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _remove_database(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        _side(path, suffix).unlink(missing_ok=True)
+
+
+def _make_private(path: Path) -> None:
+    """A file that was restored or copied may have come back readable for others."""
+    if os.name == "posix" and path.exists() and path.stat().st_mode & 0o077:
+        path.chmod(_PRIVATE)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return  # a folder can't be opened there, and a rename needs no such help
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

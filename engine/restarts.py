@@ -50,7 +50,7 @@ class DeathRecord:
         if len(self._times) >= self._policy.max_deaths:
             minutes = self._policy.window_s / 60
             return SetAside(
-                reason=f"The engine ended unexpectedly {len(self._times)} times within {minutes:g} minutes "
+                reason=f"the engine ended unexpectedly {len(self._times)} times within {minutes:g} minutes "
                 f"(last: {reason})"
             )
         return Restart(delay_s=backoff_s(self._policy, len(self._times)))

@@ -312,11 +312,11 @@ class EngineServer:
             work()
         except EngineError as error:
             self._fail(request_id, error)
-        except Exception:
-            # only the place: the values in a traceback's message could be the user's text
-            frames = traceback.extract_tb(sys.exc_info()[2])
+        except Exception as error:  # noqa: BLE001 - the boundary between one request and the child
+            # only the kind and the place: the message of an exception could hold the user's text
+            frames = traceback.extract_tb(error.__traceback__)
             place = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-            sys.stderr.write(f"engine: {type(sys.exc_info()[1]).__name__} in {place}\n")
+            sys.stderr.write(f"engine: {type(error).__name__} in {place}\n")
             sys.stderr.flush()
             self._fail(
                 request_id, EngineError("The engine could not finish this request; see the engine log.")

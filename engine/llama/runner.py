@@ -124,6 +124,7 @@ class LlamaRunner:
 
     def decode(self, tokens: list[int], start: int) -> bool:
         """Compute up to n_batch tokens at the given position; the last one's logits are kept. False: aborted."""
+        self._beat()
         batch = self._batch
         batch.n_tokens = len(tokens)
         for index, token in enumerate(tokens):

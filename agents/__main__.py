@@ -28,13 +28,19 @@ log = logging.getLogger("agents")
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="hearth serve", description="Serves the agents of one home directory.")
+    parser = argparse.ArgumentParser(
+        prog="hearth serve", description="Serves the agents of one home directory."
+    )
     parser.add_argument("--home", type=Path, default=None, help="the home directory")
-    parser.add_argument("--model", type=Path, default=None, help="a GGUF file to use instead of the built-in model")
+    parser.add_argument(
+        "--model", type=Path, default=None, help="a GGUF file to use instead of the built-in model"
+    )
     key = parser.add_mutually_exclusive_group()
     key.add_argument("--key-file", type=Path, help="a file that holds the database's key")
     key.add_argument("--passphrase", action="store_true", help="ask for the database's passphrase")
-    key.add_argument("--passphrase-stdin", action="store_true", help="read the passphrase from standard input")
+    key.add_argument(
+        "--passphrase-stdin", action="store_true", help="read the passphrase from standard input"
+    )
     key.add_argument("--insecure-no-encryption", action="store_true", help="keep the database in plain form")
     return parser.parse_args(argv)
 
@@ -102,10 +108,8 @@ def main(argv: list[str] | None = None) -> int:
             finally:
                 close_log(handler)
     except HearthError as error:
-        print(error, file=sys.stderr)
         return error.exit_code
-    except EngineError as error:
-        print(error, file=sys.stderr)
+    except EngineError:
         return 1
     except KeyboardInterrupt:
         return 130

@@ -13,8 +13,8 @@ from agents.models.local import EnginePool
 from agents.storage import Store
 from engine.core import (
     Delta,
-    FinishReason,
     Finished,
+    FinishReason,
     Message,
     Prefill,
     Priority,
@@ -25,7 +25,9 @@ from engine.core import (
 )
 from engine.errors import EngineError, PromptTooLong
 
-SYSTEM_PROMPT = "You are a helpful assistant that runs on the user's own computer. Answer briefly and truthfully."
+SYSTEM_PROMPT = (
+    "You are a helpful assistant that runs on the user's own computer. Answer briefly and truthfully."
+)
 TITLE_CHARS = 48
 PROMPT_OVERHEAD_TOKENS = 200  # the chat template's own tokens, generously
 
@@ -117,7 +119,9 @@ class Chat:
         return Request(
             id=f"chat-{uuid.uuid4().hex[:12]}",
             messages=(system, *kept, question),
-            sampling=SamplingParams(max_tokens=max_tokens, temperature=request.temperature, seed=request.seed),
+            sampling=SamplingParams(
+                max_tokens=max_tokens, temperature=request.temperature, seed=request.seed
+            ),
             json_schema=request.json_schema,
             priority=Priority.INTERACTIVE,
         )

@@ -5,6 +5,7 @@ One function per user action; each stores first and tells the clients then.
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from pathlib import Path
@@ -130,7 +131,9 @@ class Registry:
             raise UsageProblem(f"“{agent.name}” has no folder yet; choose one first.")
         if file is not None:
             run = await self._run_file(agent, _absolute(file))
-            return contract.RunsStarted(runs=[views.run_info(run)], message=f"Run {run.id} is waiting to start.")
+            return contract.RunsStarted(
+                runs=[views.run_info(run)], message=f"Run {run.id} is waiting to start."
+            )
         if agent.paused:
             raise Conflict(f"“{agent.name}” is paused; resume it first.")
         before = {run.id for run in await self._store.runs.list(agent=agent.name, limit=1)}
@@ -140,7 +143,9 @@ class Registry:
             for run in await self._store.runs.list(agent=agent.name, limit=200)
             if run.id > max(before, default=0)
         ]
-        return contract.RunsStarted(runs=[views.run_info(run) for run in new], message=_found(agent, len(new)))
+        return contract.RunsStarted(
+            runs=[views.run_info(run) for run in new], message=_found(agent, len(new))
+        )
 
     async def arm(self) -> None:
         """Makes the triggers match the store."""
@@ -156,7 +161,7 @@ class Registry:
         """A run by hand: a fresh occurrence, so that the same version may be digested again."""
         if not any(path.is_relative_to(folder) for folder in agent.definition.read_folders):
             raise UsageProblem(f"“{agent.name}” may not read {path.name}: it lies in none of its folders.")
-        if not path.is_file():
+        if not await asyncio.to_thread(path.is_file):
             raise UsageProblem(f"There is no file {path}.")
         run = await self._store.runs.record(
             NewOccurrence(
@@ -213,5 +218,3 @@ def _found(agent: Agent, count: int) -> str:
         return f"{count} new {'file' if count == 1 else 'files'}."
     folders = ", ".join(str(folder) for folder in agent.definition.read_folders)
     return f"Nothing new in {folders}."
-
-

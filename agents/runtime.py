@@ -115,7 +115,6 @@ class Runtime:
         await self.registry.add_built_in()
         self._api = ApiServer(create_app(self, version=self.version), bind_socket(self._paths.socket))
         await self._api.start()
-        self._paths.owner.write_text(f"{os.getpid()}\n")
         log.info("serving, version %s, pid %d", self.version, os.getpid())
         self._spawn(self._warm_up())
         self._alarm.start()
@@ -149,7 +148,6 @@ class Runtime:
                 log.error("stopping: %s did not end within %.0f s", name, limit_s)
             except Exception:
                 log.exception("stopping: %s failed", name)  # the others still have to be stopped
-        self._paths.owner.unlink(missing_ok=True)
         log.info("stopped")
 
     async def _stop_api(self) -> None:

@@ -25,9 +25,7 @@ def run_info(run: Run) -> contract.RunInfo:
     return contract.RunInfo(**_run_fields(run))
 
 
-def run_detail(
-    run: Run, *, revision: int, steps: list[Step], result: Result | None
-) -> contract.RunDetail:
+def run_detail(run: Run, *, revision: int, steps: list[Step], result: Result | None) -> contract.RunDetail:
     return contract.RunDetail(
         **_run_fields(run),
         revision=revision,

@@ -18,8 +18,8 @@ from agents.errors import HearthError
 from agents.events import EventBus
 from engine.core import (
     Delta,
-    FinishReason,
     Finished,
+    FinishReason,
     Message,
     Prefill,
     Priority,
@@ -40,7 +40,7 @@ class StepOutcome:
 
     output: Any = field(repr=False)
     detail: str | None = None
-    usage: StepUsage = StepUsage()
+    usage: StepUsage = field(default_factory=StepUsage)
 
 
 class StepStore(Protocol):
@@ -125,9 +125,7 @@ class RunContext:
                     progress.wrote(event.tokens)
                 case Restarted():
                     progress = _Progress(self._bus, self.run.id, step.seq)
-                    self._bus.publish(
-                        contract.Notice(level=contract.NoticeLevel.WARNING, text=event.reason)
-                    )
+                    self._bus.publish(contract.Notice(level=contract.NoticeLevel.WARNING, text=event.reason))
                 case Finished():
                     finished = event
         if finished is None:

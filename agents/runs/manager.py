@@ -7,15 +7,17 @@ is left: cancelled, pending (given back) and running (which the next start turns
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 from agents import contract, views
 from agents.core import AgentDefinition, NewResult, NotifyPolicy, Run, RunStatus
-from agents.errors import Conflict, DiskFull, HearthError, StoreProblem
+from agents.errors import Conflict, HearthError, StoreProblem
 from agents.events import EventBus
 from agents.models.local import EnginePool
 from agents.runs.context import RunContext
+from agents.runs.superseded import Superseded
 from agents.storage import Store
 from engine.errors import EngineError, EngineStopped
 
@@ -23,13 +25,9 @@ Workflow = Callable[[RunContext, AgentDefinition], Awaitable[NewResult]]
 
 CANCELLED_BY_USER = "Cancelled by you."
 INTERNAL_ERROR = "An internal error ended this run; the log names the place in the code."
-FULL_DISK_RETRY_S = 5.0
+RETRY_S = 5.0
 
 log = logging.getLogger(__name__)
-
-
-class Superseded(Exception):
-    """The run's work became pointless: its reason says why; the run ends as cancelled."""
 
 
 class RunManager:
@@ -99,6 +97,7 @@ class RunManager:
     async def _work(self) -> None:
         while not self._stopping:
             self._wake.clear()
+            run: Run | None = None
             try:
                 run = await self._store.runs.next_pending()
                 if run is None:
@@ -106,22 +105,31 @@ class RunManager:
                 else:
                     await self._execute(run)
             except StoreProblem as problem:
-                await self._wait_for_disk(problem)
+                await self._wait_for_store(problem, run)
             except Exception:
                 # The worker must outlive any single run; what it was doing is in the log.
                 log.exception("a run could not be handled")
-                await asyncio.sleep(1.0)
+                await self._rest()
 
-    async def _wait_for_disk(self, problem: StoreProblem) -> None:
-        """Says it once, then waits until rows can be written again; nothing that was acknowledged is lost."""
+    async def _rest(self) -> None:
+        """Waits a little before the next try; a stop ends it."""
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), RETRY_S)
+
+    async def _wait_for_store(self, problem: StoreProblem, run: Run | None) -> None:
+        """Says it once, then waits until rows can be written again; the run is given back, so nothing is lost."""
         log.error("the database can't be written: %s", problem.code)
         self._bus.publish(contract.Notice(level=contract.NoticeLevel.ERROR, text=str(problem)))
         while not self._stopping:
-            await asyncio.sleep(FULL_DISK_RETRY_S)
+            await self._rest()
             try:
-                await self._store.runs.recover(self._owner)
-            except DiskFull:
+                if run is not None:
+                    await self._store.runs.give_back(run.id)
+            except StoreProblem:
                 continue
+            except Conflict:
+                pass  # its last row was written after all, or it had not begun
             return
 
     async def _execute(self, run: Run) -> None:

@@ -1,0 +1,328 @@
+"""Runs end with a status that is true, whatever ends them. Real store, scripted engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from agents import contract
+from agents.core import Agent, Run, RunStatus, StepStatus
+from agents.errors import Conflict, DiskFull
+from agents.events import EventBus
+from agents.models.local import EnginePool
+from agents.runs.digest import digest_document
+from agents.runs.manager import CANCELLED_BY_USER, INTERNAL_ERROR, RunManager, Workflow
+from agents.storage import Store
+from engine.core import ModelSpec, Request
+from engine.errors import EngineDied
+from engine.fakes import ScriptedEngine
+from tests.agents.conftest import FakeClock, occurrence_of
+
+DOCUMENT = (
+    "# Spring\n\nThe bill was 640 euros. Piotr must replace the valve. Ana will write the invitation.\n"
+)
+
+
+def first_choice(request: Request) -> str:
+    """Answers any schema of the digest with the first thing that it allows."""
+
+    def pick(schema: dict) -> object:
+        if "enum" in schema:
+            return schema["enum"][0]
+        if schema["type"] == "array":
+            return [pick(item) for item in schema["prefixItems"]]
+        return {name: pick(value) for name, value in schema["properties"].items()}
+
+    assert request.json_schema is not None
+    return json.dumps(pick(dict(request.json_schema)))
+
+
+class House:
+    """A run manager with its surroundings, and the events it published."""
+
+    def __init__(self, store: Store, clock: FakeClock, engine: ScriptedEngine, workflow: Workflow) -> None:
+        self.store = store
+        self.engine = engine
+        self.bus = EventBus(clock)
+        self.events: list[contract.EventData] = []
+        pool = EnginePool(
+            default=ModelSpec(path=Path("/nowhere"), name="scripted"),
+            make_engine=lambda _: engine,
+            on_status=lambda _: None,
+        )
+        self.manager = RunManager(
+            store=store, engines=pool, bus=self.bus, owner="me", workflow=workflow, on_change=self._noted
+        )
+        self.noted: list[str] = []
+
+    async def _noted(self, name: str) -> None:
+        self.noted.append(name)
+
+    async def listen(self) -> None:
+        async for event in self.bus.subscribe():
+            self.events.append(event.data)
+
+    async def until(self, run: Run, *statuses: RunStatus) -> Run:
+        async with asyncio.timeout(10):
+            while (now := await self.store.runs.get(run.id)).status not in statuses:
+                await asyncio.sleep(0.01)
+        return now
+
+
+@asynccontextmanager
+async def house(
+    store: Store, clock: FakeClock, engine: ScriptedEngine, workflow: Workflow = digest_document
+) -> AsyncIterator[House]:
+    made = House(store, clock, engine, workflow)
+    listener = asyncio.create_task(made.listen())
+    await asyncio.sleep(0)
+    await made.manager.start()
+    try:
+        yield made
+    finally:
+        await made.manager.stop()
+        made.bus.close()
+        await listener
+
+
+@pytest.fixture
+def document(folder: Path) -> Path:
+    path = folder / "spring.md"
+    path.write_text(DOCUMENT)
+    return path
+
+
+async def record(store: Store, agent: Agent, path: Path, clock: FakeClock) -> Run:
+    run = await store.runs.record(occurrence_of(agent, path, clock))
+    assert run is not None
+    return run
+
+
+async def test_a_document_becomes_a_result_and_every_step_is_kept(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        done = await made.until(run, RunStatus.SUCCEEDED)
+    result = await store.runs.result_of(run.id)
+    assert result is not None
+    assert (result.title, result.category) == ("Spring", "meeting notes")
+    assert result.summary == (
+        "The bill was 640 euros. Piotr must replace the valve. Ana will write the invitation."
+    )
+    assert result.action_items == ("Piotr must replace the valve.", "Ana will write the invitation.")
+    steps = await store.runs.steps(run.id)
+    assert [step.key for step in steps] == ["read", "split", "digest"]
+    assert all(step.status is StepStatus.SUCCEEDED for step in steps)
+    assert done.attempt == 1
+    assert done.completion_tokens > 0
+
+
+async def test_clients_are_told_of_every_change_in_order(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        await made.until(run, RunStatus.SUCCEEDED)
+    told = [
+        (event.type, event.run.status if isinstance(event, contract.RunChanged) else None)
+        for event in made.events
+        if not isinstance(event, contract.RunProgress)
+    ]
+    assert told == [("run", "running"), *[("step", None)] * 6, ("run", "succeeded"), ("result", None)]
+    assert made.noted == ["Document digest", "Document digest"]
+
+
+async def test_a_long_document_is_noted_in_parts_and_combined(
+    store: Store, clock: FakeClock, agent: Agent, folder: Path
+) -> None:
+    path = folder / "long.txt"
+    path.write_text(
+        "\n\n".join(f"Paragraph {i} tells of river number {i} at length. " * 12 for i in range(40))
+    )
+    run = await record(store, agent, path, clock)
+    engine = ScriptedEngine(first_choice)
+    async with house(store, clock, engine) as made:
+        await made.until(run, RunStatus.SUCCEEDED)
+    keys = [step.key for step in await store.runs.steps(run.id)]
+    assert keys[:3] == ["read", "split", "part-1"]
+    assert keys[-1] == "digest"
+    parts = len(keys) - 3
+    assert parts > 3
+    assert len(engine.requests) == parts + 1
+
+
+async def test_notes_that_do_not_fit_the_context_are_condensed_level_by_level(
+    store: Store, clock: FakeClock, agent: Agent, folder: Path
+) -> None:
+    path = folder / "long.txt"
+    path.write_text("\n\n".join(f"Paragraph {i} tells of river number {i} at length." for i in range(200)))
+    run = await record(store, agent, path, clock)
+    async with house(store, clock, ScriptedEngine(first_choice, n_ctx=1_200)) as made:
+        await made.until(run, RunStatus.SUCCEEDED)
+    keys = [step.key for step in await store.runs.steps(run.id)]
+    assert any(key.startswith("level-1-") for key in keys)
+    assert any(key.startswith("level-2-") for key in keys)
+
+
+async def test_an_interrupted_run_goes_on_from_its_last_finished_step(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice, delay_s=5.0)) as made:
+        await made.until(run, RunStatus.RUNNING)
+        async with asyncio.timeout(5):
+            while not made.engine.requests:
+                await asyncio.sleep(0.01)
+    given_back = await store.runs.get(run.id)
+    assert given_back.status is RunStatus.PENDING
+    document.write_text("Something else altogether stands here now.")
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        done = await made.until(run, RunStatus.SUCCEEDED)
+    assert done.attempt == 2
+    assert done.title == "Spring"  # the text was on disk: the file was not read again
+
+
+async def test_a_run_that_a_dead_runtime_left_running_is_taken_up(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    await store.runs.begin(run.id, owner="dead", model="built-in")
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        done = await made.until(run, RunStatus.SUCCEEDED)
+    assert done.attempt == 2
+
+
+async def test_cancelling_ends_a_run_in_the_middle_of_an_answer(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    engine = ScriptedEngine(first_choice, delay_s=5.0)
+    async with house(store, clock, engine) as made:
+        await made.until(run, RunStatus.RUNNING)
+        async with asyncio.timeout(5):
+            while not engine.requests:
+                await asyncio.sleep(0.01)
+        cancelled = await made.manager.cancel(run.id)
+    assert (cancelled.status, cancelled.reason) == (RunStatus.CANCELLED, CANCELLED_BY_USER)
+    assert len(engine.cancelled) == 1
+    assert not any(step.status is StepStatus.RUNNING for step in await store.runs.steps(run.id))
+    with pytest.raises(Conflict, match="already cancelled"):
+        await made.manager.cancel(run.id)
+
+
+async def test_a_waiting_run_is_cancelled_without_being_begun(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    await store.agents.set_paused(agent.id, True)
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        cancelled = await made.manager.cancel(run.id)
+    assert (cancelled.status, cancelled.attempt) == (RunStatus.CANCELLED, 0)
+
+
+async def test_a_bad_file_fails_its_own_run_and_the_rest_goes_on(
+    store: Store, clock: FakeClock, agent: Agent, document: Path, folder: Path
+) -> None:
+    empty = folder / "empty.txt"
+    empty.touch()
+    bad = await record(store, agent, empty, clock)
+    clock.advance(1)
+    good = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        failed = await made.until(bad, RunStatus.FAILED)
+        await made.until(good, RunStatus.SUCCEEDED)
+    assert failed.reason is not None
+    assert "empty" in failed.reason
+    assert [step.status for step in await store.runs.steps(bad.id)] == [StepStatus.FAILED]
+    assert any(isinstance(event, contract.RunFailed) and event.notify for event in made.events)
+
+
+async def test_a_file_that_changed_meanwhile_leaves_the_work_to_its_newer_version(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await store.runs.record(occurrence_of(agent, document, clock, content_hash="0" * 64))
+    assert run is not None
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        ended = await made.until(run, RunStatus.CANCELLED)
+    assert ended.reason is not None
+    assert "newer version" in ended.reason
+
+
+async def test_an_answer_beside_the_document_is_replaced_by_quotes(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    script = iter(
+        [
+            lambda _: json.dumps(
+                {"category": "other", "title": "Mars", "summary": ["It cost 99 dollars."], "action_items": []}
+            ),
+            first_choice,
+        ]
+    )
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(lambda request: next(script)(request))) as made:
+        await made.until(run, RunStatus.SUCCEEDED)
+    result = await store.runs.result_of(run.id)
+    assert result is not None
+    assert result.title == "Spring"
+
+
+async def test_an_engine_that_gives_up_fails_the_run_with_its_reason(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine([EngineDied("The engine ended twice.")])) as made:
+        failed = await made.until(run, RunStatus.FAILED)
+    assert failed.reason == "The engine ended twice."
+
+
+async def test_a_bug_in_a_workflow_fails_its_run_and_not_the_worker(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("private text of the user")
+
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice), broken) as made:  # type: ignore[arg-type]
+        failed = await made.until(run, RunStatus.FAILED)
+    assert failed.reason == INTERNAL_ERROR
+
+
+async def test_a_full_disk_is_told_once_and_the_run_goes_on_when_there_is_room(
+    store: Store, clock: FakeClock, agent: Agent, document: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.runs.manager.RETRY_S", 0.05)
+    finish, full = store.runs.finish, True
+
+    async def finish_on_a_full_disk(*args: object, **kwargs: object) -> Run:
+        if full:
+            raise DiskFull("The disk is full; make room.")
+        return await finish(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.runs, "finish", finish_on_a_full_disk)
+    monkeypatch.setattr(store.runs, "give_back", _failing_while(lambda: full, store.runs.give_back))
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        async with asyncio.timeout(5):
+            while not any(isinstance(event, contract.Notice) for event in made.events):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        full = False
+        await made.until(run, RunStatus.SUCCEEDED)
+    assert sum(isinstance(event, contract.Notice) for event in made.events) == 1
+    assert len(made.engine.requests) == 1  # the finished steps were not done again
+
+
+def _failing_while(full: Callable[[], bool], call: Callable) -> Callable:
+    async def wrapped(*args: object) -> Run:
+        if full():
+            raise DiskFull("The disk is full; make room.")
+        return await call(*args)
+
+    return wrapped

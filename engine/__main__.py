@@ -5,6 +5,7 @@ Runs in: engine child, main thread.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
@@ -32,6 +33,7 @@ def main() -> int:
 
     limit_resources(int(psutil.virtual_memory().total * MEMORY_SHARE))
     sys.dont_write_bytecode = True
+    faulthandler.enable(file=sys.stderr)  # a native crash leaves the names of functions in the log, no values
     if not forbid_network_and_programs():
         sys.stderr.write("engine: this system offers no filter for system calls\n")
     _serve(incoming, outgoing)

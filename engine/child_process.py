@@ -80,6 +80,7 @@ class EngineChild:
         self._inbox: asyncio.Queue[FromChild | ChildDied] = asyncio.Queue()
         self._counts: dict[str, asyncio.Future[tuple[int, ...]]] = {}
         self._expecting_s: list[float] = []
+        self._expected = asyncio.Event()
         self._n_frames = 0
         self._kill_reason: str | None = None
         self._dismissed = False
@@ -149,6 +150,7 @@ class EngineChild:
     def expecting(self, silence_s: float) -> Iterator[None]:
         """While inside, a child that says nothing for so long is killed."""
         self._expecting_s.append(silence_s)
+        self._expected.set()
         try:
             yield
         finally:
@@ -251,10 +253,13 @@ class EngineChild:
         """
         seen, silent_s = self._n_frames, 0.0
         while self.death is None:
+            await self._expected.wait()  # costs nothing while the child is idle
             limit_s = max(self._expecting_s, default=0.0)
-            tick_s = min(limit_s / _TICKS, 1.0) if limit_s else 0.25
+            tick_s = min(limit_s / _TICKS, 1.0)
             await asyncio.sleep(tick_s)
-            if seen != self._n_frames or not limit_s:
+            if not self._expecting_s:
+                self._expected.clear()
+            if seen != self._n_frames or not self._expecting_s:
                 seen, silent_s = self._n_frames, 0.0
                 continue
             silent_s += tick_s

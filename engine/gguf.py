@@ -21,7 +21,7 @@ MAX_KEYS = 65_536
 MAX_KEY_BYTES = 65_535
 MAX_TENSOR_NAME_BYTES = 63
 MAX_DIMS = 4
-MAX_ARRAY_STRINGS = (
+MAX_ARRAY_STRINGS = 4_000_000(
     8_000_000  # all string arrays of the header together; a vocabulary has up to about 600,000
 )
 MAX_KEPT_STRING_BYTES = 1_000_000

@@ -6,6 +6,7 @@ Runs in: engine child, engine thread only.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,11 @@ _DECODE_OK, _DECODE_ABORTED = 0, 2
 
 
 def default_threads() -> int:
-    """One thread a physical core: more of them only wait for each other."""
-    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    """One thread a physical core that this process may use: more of them only wait for each other."""
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return cores
 
 
 class LlamaRunner:

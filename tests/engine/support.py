@@ -1,0 +1,166 @@
+"""Factories for the engine's tests: a tiny GGUF image, requests, and a small runner that needs no model."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.core import Message, ModelSpec, Priority, Request, SamplingParams
+from engine.generation import TokenChooser
+from engine.messages import Loaded
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE_CHILD = (sys.executable, str(Path(__file__).with_name("fake_child.py")))
+
+
+def gguf_text(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+def gguf_key(key: bytes, kind: int, value: bytes) -> bytes:
+    return gguf_text(key) + struct.pack("<I", kind) + value
+
+
+def gguf_tensor(name: bytes = b"w", dims: tuple[int, ...] = (32, 2), kind: int = 2, offset: int = 0) -> bytes:
+    return (
+        gguf_text(name)
+        + struct.pack("<I", len(dims))
+        + b"".join(struct.pack("<Q", dim) for dim in dims)
+        + struct.pack("<IQ", kind, offset)
+    )
+
+
+ARCHITECTURE = gguf_key(b"general.architecture", 8, gguf_text(b"llama"))
+
+
+def gguf_image(
+    *,
+    magic: bytes = b"GGUF",
+    version: int = 3,
+    keys: tuple[bytes, ...] = (
+        ARCHITECTURE,
+        gguf_key(b"tokens", 9, struct.pack("<IQ", 8, 2) + gguf_text(b"a") + gguf_text(b"b")),
+        gguf_key(b"scores", 9, struct.pack("<IQ", 6, 2) + struct.pack("<ff", 0.5, 1.5)),
+    ),
+    tensors: tuple[bytes, ...] = (gguf_tensor(),),
+    n_keys: int | None = None,
+    n_tensors: int | None = None,
+    data: bytes = bytes(36),
+    alignment: int = 32,
+) -> bytes:
+    """A small, well-formed image (one Q4_0 tensor of 36 bytes), or one with the given faults."""
+    head = (
+        magic
+        + struct.pack(
+            "<IQQ",
+            version,
+            len(tensors) if n_tensors is None else n_tensors,
+            len(keys) if n_keys is None else n_keys,
+        )
+        + b"".join(keys)
+        + b"".join(tensors)
+    )
+    return head + bytes(-len(head) % alignment) + data
+
+
+def model_file(folder: Path, image: bytes | None = None) -> ModelSpec:
+    """A model on disk that passes the file check; only the fake child can "load" it."""
+    path = folder / "tiny.gguf"
+    path.write_bytes(gguf_image() if image is None else image)
+    return ModelSpec(path=path, name="tiny")
+
+
+def request(
+    text: str = "hello",
+    *,
+    request_id: str = "r1",
+    priority: Priority = Priority.NORMAL,
+    json_schema: Mapping[str, Any] | None = None,
+    **sampling: Any,
+) -> Request:
+    return Request(
+        id=request_id,
+        messages=(Message(role="user", content=text),),
+        sampling=SamplingParams(**sampling),
+        json_schema=json_schema,
+        priority=priority,
+    )
+
+
+class EchoChooser(TokenChooser):
+    """Says the prompt's words again, one token a byte, then ends."""
+
+    def __init__(self, prompt: list[int]) -> None:
+        self._left = list(prompt)
+        self.closed = False
+
+    @property
+    def complete(self) -> bool:
+        return False
+
+    def choose(self) -> list[int]:
+        return [self._left.pop(0)] if self._left else []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class EchoRunner:
+    """A runner whose tokens are bytes and whose answer is the prompt."""
+
+    def __init__(self, *, n_batch: int = 4, n_ctx: int = 64) -> None:
+        self.n_batch = n_batch
+        self.n_ctx = n_ctx
+        self.decoded: list[tuple[int, list[int]]] = []
+        self.choosers: list[EchoChooser] = []
+        self.abort_next = False
+        self.cached: list[int] = []
+
+    def facts(self) -> Loaded:
+        return Loaded(
+            description="echo",
+            n_ctx=self.n_ctx,
+            n_ctx_train=self.n_ctx,
+            n_vocab=256,
+            n_params=1,
+            size_bytes=1,
+            n_threads=1,
+            has_chat_template=False,
+        )
+
+    def prompt_tokens(self, messages: tuple[Message, ...]) -> list[int]:
+        return list("".join(message.content for message in messages).encode())
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.encode())
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token])
+
+    def reuse_prefix(self, tokens: list[int]) -> int:
+        return 0
+
+    def decode(self, tokens: list[int], start: int) -> bool:
+        if self.abort_next:
+            return False
+        self.decoded.append((start, tokens))
+        return True
+
+    def new_chooser(
+        self, sampling: SamplingParams, schema: Mapping[str, Any] | None, prompt: list[int]
+    ) -> TokenChooser:
+        chooser = EchoChooser(prompt)
+        self.choosers.append(chooser)
+        return chooser
+
+    def logits_are_finite(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass

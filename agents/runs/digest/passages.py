@@ -36,7 +36,7 @@ _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|etc|e\.g|i\.e|ap
 _ASKING = re.compile(
     r"\b(?:please|must|should|shall|will|need(?:s)? to|ha(?:s|ve) to|ought to|action|to-?do|deadline|"
     r"ask(?:s)? you to|is to|are to|agreed to|make sure|remember to|responsible for)\b"
-    r"|\b(?:by|before|until|no later than)\s+(?:the\s+)?(?:end\b|next\b|monday|tuesday|wednesday|thursday|friday|"
+    r"|\b(?:by|before|no later than)\s+(?:the\s+)?(?:end\b|next\b|monday|tuesday|wednesday|thursday|friday|"
     r"saturday|sunday|\d{1,2}(?:st|nd|rd|th)?\s+\w+|january|february|march|april|may|june|july|august|september|"
     r"october|november|december)\b",
     re.IGNORECASE,

@@ -265,8 +265,12 @@ async def test_an_answer_beside_the_document_is_replaced_by_quotes(
             first_choice,
         ]
     )
+
+    def answer_in_turn(request: Request) -> str:
+        return next(script)(request)
+
     run = await record(store, agent, document, clock)
-    async with house(store, clock, ScriptedEngine(lambda request: next(script)(request))) as made:
+    async with house(store, clock, ScriptedEngine(answer_in_turn)) as made:
         await made.until(run, RunStatus.SUCCEEDED)
     result = await store.runs.result_of(run.id)
     assert result is not None

@@ -1,0 +1,122 @@
+"""Talking with the model: what is streamed, and what is kept. Real store, scripted engine."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agents import contract
+from agents.chat import Chat
+from agents.core import MessageStatus
+from agents.errors import NotFound, UsageProblem
+from agents.models.local import EnginePool
+from agents.storage import Store
+from engine.core import ModelSpec, Priority, Restarted
+from engine.errors import EngineDied
+from engine.fakes import ScriptedEngine
+
+
+def chat_with(store: Store, engine: ScriptedEngine) -> Chat:
+    pool = EnginePool(
+        default=ModelSpec(path=Path("/nowhere"), name="scripted"),
+        make_engine=lambda _: engine,
+        on_status=lambda _: None,
+    )
+    return Chat(store=store, engines=pool)
+
+
+async def events_of(chat: Chat, text: str, conversation_id: int | None = None) -> list[contract.ChatEvent]:
+    request = contract.ChatRequest(text=text, conversation_id=conversation_id)
+    return [event async for event in chat.answer(request)]
+
+
+async def test_an_answer_streams_and_is_kept(store: Store) -> None:
+    events = await events_of(chat_with(store, ScriptedEngine(["It is a river."])), "What is the Elbe?")
+    started, done = events[0], events[-1]
+    assert isinstance(started, contract.ChatStarted)
+    assert isinstance(done, contract.ChatDone)
+    text = "".join(event.text for event in events if isinstance(event, contract.ChatDelta))
+    assert text == done.text == "It is a river."
+    assert started.conversation_id is not None
+    turns = await store.conversations.turns(started.conversation_id)
+    assert [(turn.role, turn.text, turn.status) for turn in turns] == [
+        ("user", "What is the Elbe?", MessageStatus.COMPLETE),
+        ("assistant", "It is a river.", MessageStatus.COMPLETE),
+    ]
+
+
+async def test_the_next_question_carries_the_talk_so_far_and_goes_first(store: Store) -> None:
+    engine = ScriptedEngine(["One.", "Two."])
+    chat = chat_with(store, engine)
+    started = (await events_of(chat, "First?"))[0]
+    await events_of(chat, "Second?", started.conversation_id)
+    last = engine.requests[-1]
+    assert [message.content for message in last.messages][1:] == ["First?", "One.", "Second?"]
+    assert last.priority is Priority.INTERACTIVE
+
+
+async def test_old_messages_are_left_out_when_the_context_is_full(store: Store) -> None:
+    engine = ScriptedEngine(["word " * 300] * 4, n_ctx=1_600)
+    chat = chat_with(store, engine)
+    started = (await events_of(chat, "q0"))[0]
+    for index in range(1, 4):
+        await events_of(chat, f"q{index}", started.conversation_id)
+    contents = [message.content for message in engine.requests[-1].messages]
+    assert contents[-1] == "q3"
+    assert "q0" not in contents
+
+
+async def test_a_question_that_is_longer_than_the_context_is_refused_in_words(store: Store) -> None:
+    events = await events_of(chat_with(store, ScriptedEngine(["x"], n_ctx=512)), "long " * 2_000)
+    assert isinstance(events[-1], contract.ChatFailed)
+    assert events[-1].error.code == "prompt_too_long"
+
+
+async def test_going_away_stops_the_generation_and_keeps_what_was_written(store: Store) -> None:
+    engine = ScriptedEngine(["one two three four five"], delay_s=0.05)
+    stream = chat_with(store, engine).answer(contract.ChatRequest(text="Count."))
+    conversation_id = None
+    async for event in stream:
+        if isinstance(event, contract.ChatStarted):
+            conversation_id = event.conversation_id
+        if isinstance(event, contract.ChatDelta):
+            break
+    await stream.aclose()  # type: ignore[attr-defined]
+    await asyncio.sleep(0)
+    assert conversation_id is not None
+    answer = (await store.conversations.turns(conversation_id))[-1]
+    assert answer.status is MessageStatus.CUT
+    assert answer.text == "one"
+
+
+async def test_an_engine_that_restarts_begins_the_answer_anew(store: Store) -> None:
+    engine = ScriptedEngine([Restarted(reason="It ended."), "Whole answer."])
+    events = await events_of(chat_with(store, engine), "Hm?")
+    assert any(isinstance(event, contract.ChatRestarted) for event in events)
+    assert isinstance(events[-1], contract.ChatDone)
+
+
+async def test_a_failure_is_told_and_kept_as_failed(store: Store) -> None:
+    events = await events_of(chat_with(store, ScriptedEngine([EngineDied("It ended twice.")])), "Hm?")
+    failed = events[-1]
+    assert isinstance(failed, contract.ChatFailed)
+    assert failed.error.message == "It ended twice."
+    conversation = (await store.conversations.list())[0]
+    assert (await store.conversations.turns(conversation.id))[-1].status is MessageStatus.FAILED
+
+
+async def test_a_message_that_is_not_saved_leaves_nothing(store: Store) -> None:
+    chat = chat_with(store, ScriptedEngine(["Yes."]))
+    events = [event async for event in chat.answer(contract.ChatRequest(text="Hm?", save=False))]
+    assert isinstance(events[-1], contract.ChatDone)
+    assert await store.conversations.list() == []
+
+
+async def test_an_empty_question_and_an_unknown_conversation_are_refused(store: Store) -> None:
+    chat = chat_with(store, ScriptedEngine([]))
+    with pytest.raises(UsageProblem, match="empty"):
+        await events_of(chat, "   ")
+    with pytest.raises(NotFound):
+        await events_of(chat, "Hm?", 99)

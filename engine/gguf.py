@@ -21,9 +21,8 @@ MAX_KEYS = 65_536
 MAX_KEY_BYTES = 65_535
 MAX_TENSOR_NAME_BYTES = 63
 MAX_DIMS = 4
-MAX_ARRAY_STRINGS = 4_000_000(
-    8_000_000  # all string arrays of the header together; a vocabulary has up to about 600,000
-)
+# Strings of all lists of the header together: bounds the time; the largest vocabularies have about 600,000.
+MAX_ARRAY_STRINGS = 4_000_000
 MAX_KEPT_STRING_BYTES = 1_000_000
 MAX_HEADER_BYTES = 64 * 1024 * 1024  # the largest known headers have about 20 MB
 DEFAULT_ALIGNMENT = 32

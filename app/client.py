@@ -3,8 +3,8 @@
 Runs in: the short-lived command line, and any thread that waits for a runtime to come up (app.launch).
 
     ClientError              str() is one sentence for the user; `exit_code` is what the command line ends with
-    ├── RuntimeUnreachable   nothing answers on the home's socket (3)
-    │   └── StreamBroken     it did, and went away in the middle of a stream
+    ├── RuntimeUnreachable   the runtime does not answer, or went away while it did (3)
+    │   └── NotRunning       nothing listens on the home's socket, whether there is a socket file or not
     ├── VersionMismatch      something answers, but in another version of the contract (1)
     └── ProblemReported      the runtime said what is wrong (2 for wrong input, else 1)
 """
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -43,13 +43,13 @@ class ClientError(Exception):
 
 
 class RuntimeUnreachable(ClientError):
-    """Nothing answers on the home's socket, or it stopped answering."""
+    """The runtime does not answer, or went away while it did."""
 
     exit_code = 3
 
 
-class StreamBroken(RuntimeUnreachable):
-    """The runtime went away in the middle of a stream."""
+class NotRunning(RuntimeUnreachable):
+    """Nothing listens on the home's socket. A socket file that a killed runtime left behind changes nothing."""
 
 
 class VersionMismatch(ClientError):
@@ -173,30 +173,26 @@ class RuntimeClient:
 
     # --- streams ---------------------------------------------------------------------------------
 
-    def events(self, *, silence_s: float | None = None) -> Iterator[contract.Event]:
-        """Yields events until the stream ends, breaks, or says nothing for `silence_s`; then read the state anew.
+    @contextmanager
+    def events(self, *, silence_s: float | None = None) -> Iterator[Iterator[contract.Event]]:
+        """Opens the stream of events; read the state once it is open, and nothing falls between the two.
 
-        Events of a kind that this program doesn't know are passed over. Raises when no stream begins.
+        The iterator ends when the stream ends, breaks, or says nothing for `silence_s`: then open it again and read
+        the state anew. Events of a kind that this program doesn't know are passed over.
         """
-        try:
-            with self._stream("GET", "/v1/events", silence_s=silence_s) as stream:
-                for message in stream:
-                    event = _event(message.data)
-                    if event is not None:
-                        yield event
-        except StreamBroken:
-            return
+        with self._stream("GET", "/v1/events", silence_s=silence_s) as stream:
+            yield _events(stream)
 
-    def chat(self, request: contract.ChatRequest) -> Iterator[contract.ChatEvent]:
+    def chat(self, request: contract.ChatRequest) -> Generator[contract.ChatEvent, None, None]:
         """Yields up to and including ChatDone or ChatFailed. Closing the iterator stops the generation."""
         with self._stream("POST", "/v1/chat", body=request) as stream:
-            for message in stream:
+            for message in _until_broken(stream):
                 event = _chat_event(message.data)
                 if event is not None:
                     yield event
                 if isinstance(event, contract.ChatDone | contract.ChatFailed):
                     return
-        raise StreamBroken(self._broken_sentence())
+        raise RuntimeUnreachable(self._broken_sentence())
 
     # --- transport -------------------------------------------------------------------------------
 
@@ -235,7 +231,6 @@ class RuntimeClient:
     def _stream(
         self, method: str, path: str, *, body: BaseModel | None = None, silence_s: float | None = None
     ) -> Iterator[httpx2.EventSource]:
-        """Opens a stream of server-sent events; StreamBroken when it breaks after it began."""
         timeout = httpx2.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
         request = self._http.build_request(method, path, timeout=timeout, **_json_body(body))
         try:
@@ -247,8 +242,6 @@ class RuntimeClient:
                 response.read()
                 self._raise_problem(response)
             yield httpx2.EventSource(response)
-        except httpx2.TransportError as error:
-            raise StreamBroken(self._broken_sentence()) from error
         finally:
             response.close()
 
@@ -286,7 +279,7 @@ class RuntimeClient:
         if isinstance(error, httpx2.ConnectError) and cause is not None and cause.errno not in _NOT_LISTENING:
             return RuntimeUnreachable(f"The socket {self.paths.socket} can't be opened: {cause.strerror}.")
         if isinstance(error, httpx2.ConnectError):
-            return RuntimeUnreachable(
+            return NotRunning(
                 f"Hearth is not running for {home}; start it with `hearth serve{argument}`, or open the desktop "
                 f"with `hearth{argument}`."
             )
@@ -308,6 +301,19 @@ def _json_body(body: BaseModel | None) -> dict[str, Any]:
     if body is None:
         return {}
     return {"content": body.model_dump_json(), "headers": {"Content-Type": "application/json"}}
+
+
+def _until_broken(stream: httpx2.EventSource) -> Iterator[httpx2.ServerSentEvent]:
+    """A stream that breaks or falls silent ends like any other: what its reader lacks tells the difference."""
+    with suppress(httpx2.TransportError):
+        yield from stream
+
+
+def _events(stream: httpx2.EventSource) -> Iterator[contract.Event]:
+    for message in _until_broken(stream):
+        event = _event(message.data)
+        if event is not None:
+            yield event
 
 
 def _event(data: str) -> contract.Event | None:

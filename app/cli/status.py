@@ -1,0 +1,60 @@
+"""`hearth status`: what the runtime of a home is doing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.common import Invocation, shared_options
+from app.cli.output import ago, count, emit, pairs, rate, say
+
+if TYPE_CHECKING:
+    from agents.contract import EngineInfo, Status
+
+
+@click.command()
+@shared_options
+def status(call: Invocation) -> None:
+    """Show whether Hearth runs, its engine, its agents and its work."""
+    with call.runtime() as client:
+        answer = client.status()
+    if call.json:
+        emit(answer)
+    else:
+        say(describe_status(answer))
+
+
+def describe_status(status: Status) -> str:
+    looked = "not yet" if status.last_tick is None else ago(status.last_tick)
+    if status.next_tick is not None:
+        looked += f", next {ago(status.next_tick)}"
+    rows = [
+        ("home", f"{status.home} ({'encrypted' if status.encrypted else 'not encrypted'})"),
+        ("running", f"since {ago(status.started_at)}, process {status.pid}"),
+        ("engine", describe_engine(status.engine)),
+        ("agents", f"{count(status.agents, 'agent')}, {status.agents_paused} paused"),
+        ("runs", f"{status.runs_running} running, {status.runs_pending} waiting"),
+        ("folders", f"last look: {looked}"),
+    ]
+    lines = [f"Hearth {status.version}", pairs(rows)]
+    notices = list(status.notices)
+    if status.recovery_code_pending:
+        notices.append("The recovery code has not been written down yet; `hearth` shows it.")
+    lines += [f"  ! {notice}" for notice in notices]
+    return "\n".join(lines)
+
+
+def describe_engine(engine: EngineInfo) -> str:
+    """One line: the state, and what a user would ask next about it."""
+    words = [engine.state.replace("_", " ")]
+    if engine.model:
+        words.append(engine.model)
+    if engine.n_ctx:
+        words.append(f"{engine.n_ctx:,} tokens of context")
+    if engine.tokens_per_s is not None:
+        words.append(rate(engine.tokens_per_s))
+    if engine.deaths:
+        words.append(f"restarted after {count(engine.deaths, 'death')}")
+    extra = engine.reason or engine.notice
+    return ", ".join(words) + (f". {extra}" if extra else "")

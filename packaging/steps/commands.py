@@ -1,10 +1,16 @@
 """Runs the set-up's commands: output to a log, a clean environment, and nothing left running when interrupted."""
 
+import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+POLL_S = 0.05
 
 # Settings that would send an installation somewhere else than the environment it is meant for.
 _MISLEADING = (
@@ -31,10 +37,31 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 class Runner:
-    """Runs one command after another, each with its whole output appended to one log file."""
+    """Runs one command after another, each with its whole output appended to one log file.
+
+    A command writes to the log itself and not through this process, and it inherits the locks that are held: should this
+    process be killed, the command comes to its end undisturbed, and the next set-up waits for it instead of
+    working in the same folder at the same time.
+    """
 
     def __init__(self, log: Path) -> None:
         self.log = log
+        self._locks: list[int] = []
+
+    @contextmanager
+    def locked(self, path: Path, busy: str) -> Iterator[None]:
+        """Hold a lock on `path`; say `busy` if another process has it, and wait."""
+        with path.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(busy, flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self._locks.append(lock.fileno())
+            try:
+                yield
+            finally:
+                self._locks.remove(lock.fileno())
 
     def run(
         self,
@@ -48,30 +75,30 @@ class Runner:
 
         The command has a process group of its own, so that an interruption ends it with all its children.
         """
-        with self.log.open("a", encoding="utf-8", errors="replace") as log:
+        with (
+            self.log.open("a", encoding="utf-8") as log,
+            self.log.open(encoding="utf-8", errors="replace") as reader,
+        ):
             log.write(f"\n$ {' '.join(command)}\n")
             log.flush()
+            reader.seek(0, os.SEEK_END)
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stdout=log,
+                stderr=log,
                 env=clean_environment(extra_env),
                 cwd=cwd,
-                text=True,
-                errors="replace",
                 start_new_session=True,
+                pass_fds=self._locks,
             )
-            assert process.stdout is not None
-            with process.stdout:
-                try:
-                    for line in process.stdout:
-                        log.write(line)
-                        if on_line is not None:
-                            on_line(line)
-                    return process.wait() == 0
-                finally:
-                    _end(process)
+            try:
+                for line in _lines_until_end(process, reader):
+                    if on_line is not None:
+                        on_line(line)
+                return process.returncode == 0
+            finally:
+                _end(process)
 
     def tail(self, lines: int = 15) -> str:
         """The last lines of the log, shortened for a terminal."""
@@ -79,7 +106,24 @@ class Runner:
         return "\n".join(f"    {line[:160]}" for line in text)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _lines_until_end(process: subprocess.Popen[bytes], reader: TextIO) -> Iterator[str]:
+    """The lines that the process adds to the log, as they come."""
+    unfinished = ""
+    while True:
+        ended = process.poll() is not None  # asked before reading, so that nothing written last is missed
+        while part := reader.readline():
+            unfinished += part
+            if unfinished.endswith("\n"):
+                yield unfinished
+                unfinished = ""
+        if ended:
+            if unfinished:
+                yield unfinished
+            return
+        time.sleep(POLL_S)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     for stop, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):

@@ -3,8 +3,6 @@
 pip's cache does not know the CMake arguments, so a wheel with other flags could come out of it; it is not used here.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import platform
@@ -12,7 +10,6 @@ import shutil
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,15 +81,11 @@ class EngineBuilder:
 
     def wheel(self, recipe: Recipe) -> Path:
         """The wheel for `recipe`, built now if the cache has none. Raises SetupFailed with one sentence."""
-        with self._locked():
-            return self.cached(recipe) or self._build(recipe)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
         self._cache.mkdir(parents=True, exist_ok=True)
-        with (self._cache / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        with self._runner.locked(
+            self._cache / "lock", "  Another set-up is compiling an engine; waiting for it …"
+        ):
+            return self.cached(recipe) or self._build(recipe)
 
     def _build(self, recipe: Recipe) -> Path:
         source = self._unpacked(recipe.pin)

@@ -93,17 +93,16 @@ def manual_line(missing: Missing) -> str:
     return "install what brings " + ", ".join(missing.things) + " with your system's package manager"
 
 
-def install_as_root(missing: Missing, log_path: Path) -> bool:
-    """Install the packages with apt; output goes to the log. Returns whether all commands succeeded."""
+def install_as_root(missing: Missing, log_path: Path) -> None:
+    """Install the packages with apt, all output into the log; what is still missing then has failed."""
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    install = ["apt-get", "install", "-y", "--no-install-recommends", *missing.packages]
     # Another package manager may hold the lock for a while, for example unattended upgrades.
-    wait = ["-o", "DPkg::Lock::Timeout=300"]
+    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-y"]
+    commands = (
+        ["dpkg", "--configure", "-a"],  # takes up an installation that was cut off
+        [*apt, "update"],
+        [*apt, "install", "--no-install-recommends", *missing.packages],
+    )
     with log_path.open("a", encoding="utf-8") as log:
-        for command in (["apt-get", "update"], install):
-            done = subprocess.run(
-                [*command, *wait], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=quiet, check=False
-            )
-            if done.returncode != 0 and command is install:
-                return False
-    return True
+        for command in commands:
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=quiet, check=False)

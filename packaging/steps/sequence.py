@@ -1,12 +1,10 @@
 """The set-up, step by step: system libraries, environment, build tools, engine, packages, model, Hearth, check."""
 
-import fcntl
 import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from steps.commands import Runner
@@ -29,18 +27,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-@contextmanager
-def only_one(root: Path) -> Iterator[None]:
-    """Keep a second set-up of the same checkout waiting; the lock ends with the process, however it ends."""
-    with (root / "pyproject.toml").open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Another set-up is at work in this folder; waiting for it …")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 class Setup:
     """Brings one checkout to the state in which Hearth runs; each step is skipped where it is done already."""
 
@@ -58,7 +44,9 @@ class Setup:
         """Do what is not done yet. Raises SetupFailed or NoPython with one sentence."""
         if self._is_done():
             return
-        with only_one(self._root):
+        with self._runner.locked(
+            self._root / "pyproject.toml", "Another set-up is at work in this folder; waiting for it …"
+        ):
             if self._is_done():
                 return
             started = time.monotonic()

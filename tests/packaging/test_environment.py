@@ -1,5 +1,7 @@
 """What survives an interruption: the record of steps, half-installed packages, and commands that are cut off."""
 
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,6 +11,8 @@ import pytest
 
 from steps.commands import Runner, clean_environment
 from steps.environment import Environment, State
+
+PACKAGING = Path(__file__).resolve().parent.parent.parent / "packaging"
 
 
 def test_a_step_is_remembered(tmp_path: Path):
@@ -86,6 +90,22 @@ def test_an_interrupted_command_ends_with_its_children(tmp_path: Path):
     while _is_alive(started[0]) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not _is_alive(started[0])
+
+
+def test_a_killed_set_up_keeps_the_next_one_waiting_until_its_command_has_ended(tmp_path: Path):
+    lock, log, ended = tmp_path / "lock", tmp_path / "log", tmp_path / "ended"
+    inner = f"import time, pathlib; print('started'); time.sleep(1); pathlib.Path({str(ended)!r}).touch()"
+    script = (
+        "import os, signal, sys, pathlib; from steps.commands import Runner\n"
+        f"runner = Runner(pathlib.Path({str(log)!r}))\n"
+        f"with runner.locked(pathlib.Path({str(lock)!r}), 'busy'):\n"
+        f"    runner.run([sys.executable, '-u', '-c', {inner!r}], on_line=lambda _: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], cwd=PACKAGING, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not ended.exists()
+    with Runner(log).locked(lock, "busy"):
+        assert ended.exists()
 
 
 def _is_alive(pid: int) -> bool:

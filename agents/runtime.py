@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 def engine_command() -> Sequence[str]:
     """How the engine child is started from this installation."""
-    return [sys.executable, "-m", "engine"]
+    return [sys.executable, "-P", "-m", "engine"]  # -P: nothing in the current folder is imported
 
 
 class Runtime:

@@ -23,9 +23,9 @@ from agents.contract import Event, Status, Stopping
 from agents.paths import HomePaths
 from app.desktop.link.api import RuntimeApi
 from app.desktop.link.backoff import Backoff, StartLimit
-from app.desktop.link.transport import HttpClient, SseStream, Trouble
 from app.desktop.link.loading import Loaded, Loader, WrongVersion, read_status
 from app.desktop.link.starter import RuntimeStarter, StartFailed
+from app.desktop.link.transport import HttpClient, SseStream, Trouble
 from app.desktop.models.world import World
 from app.launch import LaunchOptions
 

@@ -6,9 +6,9 @@ Runs in: desktop process, main thread; nothing here waits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from PySide6.QtCore import QObject, QUrl, Signal
@@ -38,11 +38,12 @@ class Trouble:
 
     code: str
     message: str
+    details: dict[str, Any] = field(default_factory=dict)
     unreachable: bool = False  # no runtime answered at all
 
     @classmethod
     def of(cls, problem: Problem) -> Trouble:
-        return cls(code=problem.code, message=problem.message)
+        return cls(code=problem.code, message=problem.message, details=problem.details)
 
 
 UNREACHABLE = Trouble(

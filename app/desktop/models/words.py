@@ -57,6 +57,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def elapsed(seconds: float) -> str:
+    """A running clock: like `duration`, in whole seconds."""
+    return f"{max(0, int(seconds))} s" if seconds < 60 else duration(int(seconds))
+
+
 def clock_time(moment: datetime, now: datetime) -> str:
     """`14:02` today, `yesterday 14:02`, `3 Nov 14:02`, `3 Nov 2025`."""
     local, today = moment.astimezone(), now.astimezone()

@@ -1,0 +1,75 @@
+"""What the Agents page says about each agent. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from agents.contract import AgentInfo
+from app.desktop.models import words
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentView:
+    """One agent in words."""
+
+    name: str
+    description: str
+    state: str
+    role: str
+    icon: str
+    folders: tuple[str, ...]
+    patterns: str
+    problem: str
+    counts: str
+    last_run: str
+    last_run_id: int | None
+    paused: bool
+    can_run: bool
+
+
+def agent_view(agent: AgentInfo, now: datetime) -> AgentView:
+    state, role, icon = _state(agent)
+    return AgentView(
+        name=agent.name,
+        description=agent.description,
+        state=state,
+        role=role,
+        icon=icon,
+        folders=tuple(agent.folders),
+        patterns=", ".join(agent.patterns),
+        problem=(agent.problem or "") if agent.folders else "",
+        counts=_counts(agent),
+        last_run=_last_run(agent, now),
+        last_run_id=agent.last_run.id if agent.last_run else None,
+        paused=agent.paused,
+        can_run=bool(agent.folders),
+    )
+
+
+def _state(agent: AgentInfo) -> tuple[str, str, str]:
+    if not agent.folders:
+        return "Needs a folder", "warning", "folder-open"
+    if agent.paused:
+        return "Paused", "muted", "pause-circle"
+    if agent.problem:
+        return "Can't work", "danger", "warning-circle"
+    if agent.waiting:
+        return "Working", "accent", "fire"
+    return "Watching", "ok", "check-circle"
+
+
+def _counts(agent: AgentInfo) -> str:
+    parts = [f"{agent.succeeded:,} done", f"{agent.failed:,} failed"]
+    if agent.waiting:
+        parts.append(f"{agent.waiting:,} waiting or working")
+    return " · ".join(parts)
+
+
+def _last_run(agent: AgentInfo, now: datetime) -> str:
+    run = agent.last_run
+    if run is None:
+        return ""
+    moment = run.finished_at or run.started_at or run.created_at
+    title = words.one_line(run.title or words.run_subject(run))
+    return f"{title} · {words.STATUS_WORDS[run.status].lower()} · {words.ago(moment, now)}"

@@ -108,9 +108,7 @@ def with_folders(definition: AgentDefinition, folders: Sequence[Path]) -> AgentD
         path = Path(os.path.normpath(folder.expanduser()))
         if not path.is_absolute():
             raise UsageProblem(f"The folder {_shown(path)} is not a full path; begin it with / or ~.")
-        if not str(
-            path
-        ).isprintable():  # lone surrogates of a non-UTF-8 name too: no agent file could hold them
+        if not is_plain_line(str(path)):  # a name that is no UTF-8 too: no agent file could hold it
             raise UsageProblem(f"The folder name {_shown(path)} can't be written down; rename the folder.")
         if path not in chosen:
             chosen.append(path)

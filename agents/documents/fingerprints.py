@@ -27,13 +27,18 @@ def is_unread(content_hash: str) -> bool:
     return content_hash.startswith(_UNREAD)
 
 
+def inode_of(status: os.stat_result) -> int:
+    """The inode as it is kept: 63 bits of it."""
+    return status.st_ino & _INODE_MASK
+
+
 def state_of(path: Path, status: os.stat_result, content_hash: str) -> FileState:
     """The row that says: this version of the file is known."""
     return FileState(
         path=path,
         size_bytes=status.st_size,
         mtime_ns=status.st_mtime_ns,
-        inode=status.st_ino & _INODE_MASK,
+        inode=inode_of(status),
         content_hash=content_hash,
     )
 

@@ -95,6 +95,10 @@ def _arm_last_resort() -> None:
     timer.start()
 
 
+def _say(sentence: object) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the runtime in the foreground and returns its exit code."""
     os.umask(0o077)
@@ -105,11 +109,19 @@ def main(argv: list[str] | None = None) -> int:
             handler = open_log(paths.runtime_log)
             try:
                 asyncio.run(_serve(paths, arguments))
+            except (HearthError, EngineError, KeyboardInterrupt):
+                raise
+            except Exception:
+                log.exception("the runtime ended with an unexpected error")
+                _say(f"An internal error ended Hearth; {paths.runtime_log} names the place in the code.")
+                return 1
             finally:
                 close_log(handler)
     except HearthError as error:
+        _say(error)
         return error.exit_code
-    except EngineError:
+    except EngineError as error:
+        _say(error)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -328,7 +328,8 @@ class ChatFailed(_Answer):
 
 
 ChatEvent = Annotated[
-    ChatStarted | ChatProgress | ChatDelta | ChatRestarted | ChatDone | ChatFailed, Field(discriminator="type")
+    ChatStarted | ChatProgress | ChatDelta | ChatRestarted | ChatDone | ChatFailed,
+    Field(discriminator="type"),
 ]
 
 

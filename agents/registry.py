@@ -11,11 +11,11 @@ import uuid
 from pathlib import Path
 
 from agents import contract, views
+from agents.builtin import builtin_names, builtin_source
 from agents.clock import Clock
 from agents.core import Agent, NewOccurrence, Run, TriggerKind
 from agents.definitions import (
     asks_of,
-    builtin_source,
     check_folders,
     new_asks,
     parse_definition,
@@ -25,10 +25,9 @@ from agents.definitions import (
 from agents.errors import Conflict, NeedsConsent, NotFound, UsageProblem
 from agents.events import EventBus
 from agents.runs.manager import RunManager
-from agents.scheduling import FileTriggerService
+from agents.scheduling.service import FileTriggerService
 from agents.storage import Store
 
-BUILT_IN_AGENTS = ("document-digest",)
 FIRST_START_DONE = "built_in_agents_added"
 
 
@@ -56,25 +55,20 @@ class Registry:
         """In a new home: the agents that ship, paused until folders are chosen. Once only, so a removed one stays away."""
         if await self._store.meta.get(FIRST_START_DONE):
             return
-        for name in BUILT_IN_AGENTS:
+        for name in builtin_names():
             source = builtin_source(name)
             definition = parse_definition(source, home=self._home, template=True)
             agent = await self._store.agents.add(definition, source)
             await self._store.agents.set_paused(agent.id, True)
         await self._store.meta.set(FIRST_START_DONE, "yes")
 
-    async def list(self) -> list[contract.AgentInfo]:
+    async def list_agents(self) -> list[contract.AgentInfo]:
         return [await self._info(agent) for agent in await self._store.agents.list()]
 
     async def show(self, name: str) -> contract.AgentDetail:
         agent = await self._store.agents.get(name)
-        return views.agent_detail(
-            agent,
-            counts=dict(await self._store.runs.agent_counts(agent.id)),
-            last_run=await self._store.runs.last_run(agent.id),
-            problem=self._triggers.problem(agent.id),
-            revisions=await self._store.agents.revisions(agent.id),
-        )
+        revisions = await self._store.agents.revisions(agent.id)
+        return views.agent_detail(agent, await self._info(agent), revisions)
 
     async def add(self, request: contract.AgentAdd) -> contract.AgentDetail:
         """Adds an agent, or a revision of an existing one. New capabilities need `accept`."""
@@ -199,7 +193,7 @@ class Registry:
     async def _info(self, agent: Agent) -> contract.AgentInfo:
         return views.agent_info(
             agent,
-            counts=dict(await self._store.runs.agent_counts(agent.id)),
+            counts=await self._store.runs.agent_counts(agent.id),
             last_run=await self._store.runs.last_run(agent.id),
             problem=self._triggers.problem(agent.id),
         )

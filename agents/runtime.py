@@ -11,10 +11,9 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from importlib.metadata import version as package_version
 from pathlib import Path
 
-from agents import contract, doctor, views
+from agents import __version__, contract, doctor, views
 from agents.api import ApiServer, bind_socket, create_app
 from agents.chat import Chat
 from agents.clock import Clock
@@ -27,7 +26,8 @@ from agents.paths import HomePaths
 from agents.registry import Registry
 from agents.runs.digest import digest_document
 from agents.runs.manager import RunManager
-from agents.scheduling import Alarm, FileTriggerService
+from agents.scheduling.alarm import Alarm
+from agents.scheduling.service import FileTriggerService
 from agents.storage import Store
 from engine.builtin import built_in_model
 from engine.core import EngineState, EngineStatus, ModelSpec
@@ -67,7 +67,7 @@ class Runtime:
         self._notices: list[str] = []
         self._stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
-        self.version = package_version("hearth")
+        self.version = __version__
         self.store = store
         self.bus = EventBus(clock)
         self.engines = EnginePool(
@@ -83,7 +83,7 @@ class Runtime:
             workflow=digest_document,
             on_change=self._run_changed,
         )
-        self._alarm = Alarm()
+        self._alarm = Alarm(clock=clock)
         self.triggers = FileTriggerService(
             store=store,
             clock=clock,
@@ -164,7 +164,7 @@ class Runtime:
         return contract.Status(
             version=self.version,
             pid=os.getpid(),
-            home=views.printable(self._paths.root) or "",
+            home=views.printable(self._paths.root),
             started_at=self._started_at,
             encrypted=self.store.encrypted,
             recovery_code_pending=await self._recovery_code_pending(),
@@ -183,7 +183,7 @@ class Runtime:
             paths=self._paths,
             store=self.store,
             engine=self.engines.default.status,
-            agents=await self.registry.list(),
+            agents=await self.registry.list_agents(),
             last_tick=self.triggers.last_tick,
             now=self._clock.now(),
         )
@@ -207,12 +207,14 @@ class Runtime:
 
     # --- what the parts report -------------------------------------------------------------------
 
-    async def _occurred(self, occurrence: NewOccurrence, state: FileState) -> None:
+    async def _occurred(self, occurrence: NewOccurrence, state: FileState) -> bool:
+        """Stores a new version of a file with its run; False when the ledger has it already."""
         run = await self.store.runs.record(occurrence, file_state=state)
         if run is not None:
             self.bus.publish(contract.RunChanged(run=views.run_info(run)))
             await self.registry.tell(run.agent_name)
             self.runs.poke()
+        return run is not None
 
     async def _run_changed(self, agent_name: str) -> None:
         await self.registry.tell(agent_name)

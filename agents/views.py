@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from agents import contract
 from agents.core import Agent, ChatTurn, Conversation, Result, Revision, Run, RunStatus, Step, StepUsage
-from agents.definitions import asks_of
+from agents.definitions import asks_of, watched_folders
 from engine.core import EngineStatus
 
 
@@ -22,37 +25,33 @@ def engine_info(status: EngineStatus) -> contract.EngineInfo:
 
 
 def run_info(run: Run) -> contract.RunInfo:
-    return contract.RunInfo(**_run_fields(run))
+    return contract.RunInfo(
+        id=run.id,
+        agent=run.agent_name,
+        trigger=run.trigger.value,
+        status=run.status.value,
+        reason=run.reason,
+        file=printable(run.path) if run.path else None,
+        due_at=run.due_at,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        attempt=run.attempt,
+        model=run.model,
+        tokens=run.prompt_tokens + run.completion_tokens,
+        tokens_per_s=_rounded(run.tokens_per_s),
+        title=run.title,
+    )
 
 
 def run_detail(run: Run, *, revision: int, steps: list[Step], result: Result | None) -> contract.RunDetail:
     return contract.RunDetail(
-        **_run_fields(run),
+        **dict(run_info(run)),
         revision=revision,
         content_hash=run.content_hash,
         steps=[step_info(step) for step in steps],
         result=result_info(result) if result else None,
     )
-
-
-def _run_fields(run: Run) -> dict[str, object]:
-    return {
-        "id": run.id,
-        "agent": run.agent_name,
-        "trigger": run.trigger.value,
-        "status": run.status.value,
-        "reason": run.reason,
-        "file": printable(run.path),
-        "due_at": run.due_at,
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "attempt": run.attempt,
-        "model": run.model,
-        "tokens": run.prompt_tokens + run.completion_tokens,
-        "tokens_per_s": _rounded(run.tokens_per_s),
-        "title": run.title,
-    }
 
 
 def step_info(step: Step) -> contract.StepInfo:
@@ -76,7 +75,7 @@ def result_info(result: Result) -> contract.ResultInfo:
         id=result.id,
         run_id=result.run_id,
         agent=result.agent_name,
-        file=printable(result.path),
+        file=printable(result.path) if result.path else None,
         title=result.title,
         summary=result.summary,
         action_items=list(result.action_items),
@@ -86,21 +85,31 @@ def result_info(result: Result) -> contract.ResultInfo:
 
 
 def agent_info(
-    agent: Agent, *, counts: dict[RunStatus, int], last_run: Run | None, problem: str | None
+    agent: Agent, *, counts: Mapping[RunStatus, int], last_run: Run | None, problem: str | None
 ) -> contract.AgentInfo:
-    return contract.AgentInfo(**_agent_fields(agent, counts, last_run, problem))
+    definition = agent.definition
+    patterns = dict.fromkeys(pattern for trigger in definition.triggers for pattern in trigger.patterns)
+    return contract.AgentInfo(
+        name=agent.name,
+        description=definition.description,
+        kind=definition.kind.value,
+        paused=agent.paused,
+        revision=agent.revision,
+        folders=[printable(folder) for folder in watched_folders(definition)],
+        patterns=list(patterns),
+        problem=problem,
+        waiting=counts.get(RunStatus.PENDING, 0) + counts.get(RunStatus.RUNNING, 0),
+        succeeded=counts.get(RunStatus.SUCCEEDED, 0),
+        failed=counts.get(RunStatus.FAILED, 0),
+        last_run=run_info(last_run) if last_run else None,
+    )
 
 
 def agent_detail(
-    agent: Agent,
-    *,
-    counts: dict[RunStatus, int],
-    last_run: Run | None,
-    problem: str | None,
-    revisions: list[Revision],
+    agent: Agent, info: contract.AgentInfo, revisions: Sequence[Revision]
 ) -> contract.AgentDetail:
     return contract.AgentDetail(
-        **_agent_fields(agent, counts, last_run, problem),
+        **dict(info),
         source=agent.source,
         asks=list(asks_of(agent.definition)),
         model=agent.definition.model,
@@ -110,28 +119,6 @@ def agent_detail(
             for revision in revisions
         ],
     )
-
-
-def _agent_fields(
-    agent: Agent, counts: dict[RunStatus, int], last_run: Run | None, problem: str | None
-) -> dict[str, object]:
-    definition = agent.definition
-    folders = dict.fromkeys(folder for trigger in definition.triggers for folder in trigger.folders)
-    patterns = dict.fromkeys(pattern for trigger in definition.triggers for pattern in trigger.patterns)
-    return {
-        "name": agent.name,
-        "description": definition.description,
-        "kind": definition.kind.value,
-        "paused": agent.paused,
-        "revision": agent.revision,
-        "folders": [printable(folder) for folder in folders],
-        "patterns": list(patterns),
-        "problem": problem,
-        "waiting": counts.get(RunStatus.PENDING, 0) + counts.get(RunStatus.RUNNING, 0),
-        "succeeded": counts.get(RunStatus.SUCCEEDED, 0),
-        "failed": counts.get(RunStatus.FAILED, 0),
-        "last_run": run_info(last_run) if last_run else None,
-    }
 
 
 def conversation_info(conversation: Conversation) -> contract.ConversationInfo:
@@ -163,10 +150,8 @@ def conversation_detail(conversation: Conversation, turns: list[ChatTurn]) -> co
     )
 
 
-def printable(path: object) -> str | None:
+def printable(path: Path) -> str:
     """A path as text that JSON can carry: bytes that are no UTF-8 show as the replacement character."""
-    if path is None:
-        return None
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

@@ -93,7 +93,7 @@ def _add_agent_routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/agents")
     async def list_agents() -> list[contract.AgentInfo]:
-        return await registry.list()
+        return await registry.list_agents()
 
     @app.post("/v1/agents", status_code=201)
     async def add_agent(body: contract.AgentAdd) -> contract.AgentDetail:

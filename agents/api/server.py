@@ -63,7 +63,7 @@ class ApiServer:
     async def start(self) -> None:
         """Returns once requests are answered."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="api")
-        while not self._server.started:  # noqa: ASYNC110 - uvicorn offers no event for it
+        while not self._server.started:
             if self._task.done():
                 self._task.result()
             await asyncio.sleep(0.01)

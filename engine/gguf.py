@@ -26,7 +26,7 @@ MAX_ARRAY_STRINGS = 4_000_000
 MAX_KEPT_STRING_BYTES = 1_000_000
 MAX_HEADER_BYTES = 64 * 1024 * 1024  # the largest known headers have about 20 MB
 DEFAULT_ALIGNMENT = 32
-_UINT32, _STRING, _ARRAY = 4, 8, 9
+_STRING, _ARRAY = 8, 9
 
 # GGUF value type -> struct format of one little-endian value
 _SCALARS: Mapping[int, struct.Struct] = {

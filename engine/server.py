@@ -106,16 +106,19 @@ class Inbox:
         """Feed the engine thread; when the pipe closes the parent is gone or done with us, so end at once."""
         try:
             while True:
-                message = parse_to_child(self._read(body_size(self._read(HEADER_BYTES))))
-                if isinstance(message, Abort):
-                    self._aborted.add(message.id)
-                self._messages.put(message)
+                self.deliver(parse_to_child(self._read(body_size(self._read(HEADER_BYTES)))))
         except (EOFError, OSError):
             os._exit(0)
         except ProtocolError as error:
             sys.stderr.write(f"engine: {error}\n")
             sys.stderr.flush()
             os._exit(4)
+
+    def deliver(self, message: ToChild) -> None:
+        """Queue a message for the engine thread; an abort is visible to it at once, also inside a batch."""
+        if isinstance(message, Abort):
+            self._aborted.add(message.id)
+        self._messages.put(message)
 
     def next(self, *, wait: bool) -> ToChild | None:
         """The oldest unread message; None when there is none and wait is off."""

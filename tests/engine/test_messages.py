@@ -1,0 +1,127 @@
+"""Frames between runtime and child: what goes in comes out, and nothing else is believed."""
+
+import json
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core import FinishReason, Message, SamplingParams, Usage
+from engine.messages import (
+    HEADER_BYTES,
+    MAX_FRAME_BYTES,
+    Abort,
+    Count,
+    Counted,
+    Done,
+    Failed,
+    FromChild,
+    Hello,
+    Load,
+    Progress,
+    ProtocolError,
+    Submit,
+    Text,
+    ToChild,
+    body_size,
+    frame_from_child,
+    frame_to_child,
+    parse_from_child,
+    parse_to_child,
+)
+from engine.safe_settings import LoadSettings
+
+
+def body(frame: bytes) -> bytes:
+    assert body_size(frame[:HEADER_BYTES]) == len(frame) - HEADER_BYTES
+    return frame[HEADER_BYTES:]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Load(path="/m.gguf", n_ctx=None, n_threads=2, settings=LoadSettings(use_mmap=False), self_test=True),
+        Submit(
+            id="r",
+            messages=(Message(role="system", content="be\nbrief"), Message(role="user", content="é€🙂\0")),
+            sampling=SamplingParams(temperature=0.0, stop=("a", "b"), seed=7),
+            json_schema={"type": "object", "properties": {"a": {"type": ["string", "null"]}}},
+        ),
+        Submit(
+            id="r", messages=(Message(role="user", content=""),), sampling=SamplingParams(), json_schema=None
+        ),
+        Abort(id="r"),
+        Count(id="c", texts=("", "x")),
+    ],
+)
+def test_a_message_to_the_child_survives(message: ToChild) -> None:
+    assert parse_to_child(body(frame_to_child(message))) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Hello(protocol=1, pid=7, build="b"),
+        Progress(id="r", done_tokens=1, total_tokens=2),
+        Text(id="r", text="é🙂", tokens=2),
+        Done(
+            id="r",
+            finish_reason=FinishReason.CANCELLED,
+            usage=Usage(prompt_tokens=1, completion_tokens=2, prefill_s=0.5, decode_s=0.25),
+        ),
+        Failed(id="r", code="prompt_too_long", message="m", details={"n_ctx": 8, "keyword": "k"}),
+        Counted(id="c", counts=(1, 2)),
+    ],
+)
+def test_a_message_from_the_child_survives(message: FromChild) -> None:
+    assert parse_from_child(body(frame_from_child(message))) == message
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_survives(text: str) -> None:
+    message = Text(id="r", text=text, tokens=1)
+    assert parse_from_child(body(frame_from_child(message))) == message
+
+
+@pytest.mark.parametrize("size", [0, MAX_FRAME_BYTES + 1, 2**32 - 1])
+def test_a_frame_of_an_impossible_size_is_refused(size: int) -> None:
+    with pytest.raises(ProtocolError, match="announces"):
+        body_size(struct.pack(">I", size))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        "[]",
+        "{}",
+        '{"kind": "reboot"}',
+        '{"kind": "text", "id": "r", "text": "x"}',
+        '{"kind": "text", "id": "r", "text": "x", "tokens": "1"}',
+        '{"kind": "counted", "id": "c", "counts": [1, "2"]}',
+        '{"kind": "load", "path": "/m"}',
+    ],
+)
+def test_what_is_no_message_of_the_child_is_refused_without_its_values(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        parse_from_child(text.encode())
+
+
+def test_a_refusal_does_not_quote_private_text() -> None:
+    wrong = json.dumps({"kind": "text", "id": "r", "text": "private", "tokens": "private"})
+    with pytest.raises(ProtocolError) as caught:
+        parse_from_child(wrong.encode())
+    assert "private" not in str(caught.value)
+
+
+def test_no_repr_shows_text_of_the_user() -> None:
+    secret = "my-private-text"
+    submit = Submit(
+        id="r",
+        messages=(Message(role="user", content=secret),),
+        sampling=SamplingParams(),
+        json_schema={"description": secret},
+    )
+    assert secret not in repr((submit, Text(id="r", text=secret, tokens=1), Count(id="c", texts=(secret,))))

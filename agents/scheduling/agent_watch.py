@@ -98,6 +98,7 @@ class AgentWatch:
         self._settling: dict[Path, Settling] = {}
         self._looking = asyncio.Lock()
         self._capped = False
+        self.reported = 0  # new versions since the watch began
         if not self._rules:
             self.problem = "No folder is chosen; choose one for it to watch."
 
@@ -108,34 +109,35 @@ class AgentWatch:
         first_s = min(rest.settled_at_s for rest in self._settling.values())
         return max(0.0, first_s - self._context.clock.monotonic())
 
-    async def look_at_all(self, *, trust_age: bool) -> int:
-        """Scans all folders; returns how many new versions were reported.
+    async def look_at_all(self, *, trust_age: bool) -> None:
+        """Scans all folders, and reports new versions.
 
         With `trust_age` a file that by its own time is old enough counts as settled at once.
         """
         if not self._rules:
-            return 0
+            return
         async with self._looking:
             survey = await self._context.in_thread(self._survey)
             self.problem = survey.problem
             if survey.unwatchable:
                 self._context.on_unwatchable()
             self._tell_if_capped(survey.look)
-            return await self._act_on(survey.look, trust_age=trust_age)
+            await self._act_on(survey.look, trust_age=trust_age)
 
-    async def look_at_hints(self) -> int:
-        """Looks at what was hinted at and at what may have settled; returns how many new versions were reported."""
+    async def look_at_hints(self) -> None:
+        """Looks at what was hinted at and at what may have settled, and reports new versions."""
         hints = self._context.watcher.take(self.agent.id)
         if hints.everything:
-            return await self.look_at_all(trust_age=False)
+            await self.look_at_all(trust_age=False)
+            return
         async with self._looking:
             now_s = self._context.clock.monotonic()
             rested = {path for path, rest in self._settling.items() if has_settled(rest, now_s=now_s)}
             paths = hints.paths | rested
             if not paths:
-                return 0
+                return
             look = await self._context.in_thread(lambda: look_at(paths, self._rules))
-            return await self._act_on(look, trust_age=False)
+            await self._act_on(look, trust_age=False)
 
     def _survey(self) -> _Survey:
         """In a worker thread: the folders' state, then the watch on them, then the scan, so that nothing falls in between."""
@@ -152,7 +154,7 @@ class AgentWatch:
         problem = next((problem for problem in problems.values() if problem), None)
         return _Survey(problem=problem, look=look, unwatchable=bool(unwatchable))
 
-    async def _act_on(self, look: Look, *, trust_age: bool) -> int:
+    async def _act_on(self, look: Look, *, trust_age: bool) -> None:
         known = await self._load_known()
         clock = self._context.clock
         plan = reconcile(
@@ -165,13 +167,11 @@ class AgentWatch:
             complete=look.complete,
         )
         self._take_settling(plan, look)
-        reported = 0
         for file in plan.due:
-            reported += await self._handle(file, known)
+            await self._handle(file, known)
         for path in plan.vanished:
             await self._context.store.files.forget(self.agent.id, path)
             known.pop(path, None)
-        return reported
 
     def _take_settling(self, plan: Plan, look: Look) -> None:
         gone = [path for path in _covered(self._settling, look) if path not in plan.settling]
@@ -180,18 +180,17 @@ class AgentWatch:
                 del self._settling[path]
         self._settling.update(plan.settling)
 
-    async def _handle(self, file: Seen, known: dict[Path, FileState]) -> bool:
-        """Fingerprints one settled file; True when it was a new version."""
+    async def _handle(self, file: Seen, known: dict[Path, FileState]) -> None:
+        """Fingerprints one settled file, and reports it when it is a new version."""
         store, agent_id = self._context.store, self.agent.id
         state = await self._identify(file)
         if state is None:
-            return False
+            return
         before = known.get(file.path)
         same = before is not None and before.content_hash == state.content_hash
         if same or (before is None and await self._was_renamed(state)):
             if state != before:
                 await store.files.put(agent_id, state)
-            is_new = False
         else:
             occurrence = NewOccurrence(
                 agent_id=agent_id,
@@ -202,10 +201,9 @@ class AgentWatch:
                 content_hash=state.content_hash,
                 size_bytes=state.size_bytes,
             )
-            is_new = await self._context.on_occurrence(occurrence, state)
+            self.reported += await self._context.on_occurrence(occurrence, state)
         known[state.path] = state
         self._settling.pop(state.path, None)
-        return is_new
 
     async def _identify(self, file: Seen) -> FileState | None:
         """The state of the very version that was seen to settle; None when the file is moving again."""

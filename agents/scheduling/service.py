@@ -142,9 +142,10 @@ class FileTriggerService:
             raise Conflict(f"{self._paused[agent_id]} is paused; resume it first.")
         if post is None:
             raise NotFound("This agent is not there any more; look at the list of agents.")
-        found = await post.watch.look_at_all(trust_age=True)
+        before = post.watch.reported  # another look may be under way and find them first
+        await post.watch.look_at_all(trust_age=True)
         post.wake.set()  # so that the settle alarm is set for what this look saw
-        return found
+        return post.watch.reported - before
 
     async def stop(self) -> None:
         """Ends tasks, watches and threads; what was not reported yet will be at the next start."""

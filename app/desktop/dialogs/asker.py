@@ -51,6 +51,16 @@ class Asker:
         path, _ = QFileDialog.getOpenFileName(self._parent, title, str(Path.home()), patterns)
         return path or None
 
+    def pick_key_file(self) -> str | None:
+        """A file that exists, or the name of one to be made."""
+        path, _ = QFileDialog.getSaveFileName(
+            self._parent,
+            "Choose or name the key file",
+            str(Path.home() / "hearth.key"),
+            options=QFileDialog.Option.DontConfirmOverwrite,
+        )
+        return path or None
+
     def open_file(self, path: str) -> bool:
         """Asks the system to show a file; False when it can't."""
         return Path(path).exists() and QDesktopServices.openUrl(QUrl.fromLocalFile(path))

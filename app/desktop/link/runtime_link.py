@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import StrEnum
 
 from pydantic import ValidationError
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -25,6 +24,7 @@ from app.desktop.link.api import RuntimeApi
 from app.desktop.link.backoff import Backoff, StartLimit
 from app.desktop.link.loading import Loaded, Loader, WrongVersion, read_status
 from app.desktop.link.starter import RuntimeStarter, StartFailed
+from app.desktop.link.states import LinkState
 from app.desktop.link.transport import HttpClient, SseStream, Trouble
 from app.desktop.models.world import World
 from app.launch import LaunchOptions
@@ -32,24 +32,6 @@ from app.launch import LaunchOptions
 STATUS_EVERY_MS = 5_000
 LOOK_AGAIN_MS = 5_000  # while waiting for the user
 START_AFTER_FAILURES = 3  # a runtime that is being restarted by somebody else gets these tries first
-
-
-class LinkState(StrEnum):
-    """Where the line stands."""
-
-    IDLE = "idle"  # not opened yet
-    CONNECTING = "connecting"  # asking whether a runtime answers
-    STARTING = "starting"  # a runtime is being started
-    CONNECTED = "connected"  # the world is true
-    RECONNECTING = "reconnecting"  # the runtime went away; what is shown may be old
-    NEEDS_KEY = "needs_key"  # the user must say how the database is kept; `sentence` says why
-    STOPPED = "stopped"  # somebody stopped the runtime in order
-    FAILED = "failed"  # `sentence` says why
-    CLOSED = "closed"
-
-    @property
-    def waits_for_user(self) -> bool:
-        return self in (LinkState.NEEDS_KEY, LinkState.STOPPED, LinkState.FAILED)
 
 
 class RuntimeLink(QObject):

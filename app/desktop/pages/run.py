@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from agents.contract import Event, ResultInfo, RunDetail, RunsStarted
 from app.desktop.dialogs.asker import Asker
-from app.desktop.link.runtime_link import LinkState, RuntimeLink
+from app.desktop.link.runtime_link import RuntimeLink
+from app.desktop.link.states import LinkState
 from app.desktop.link.transport import Trouble
 from app.desktop.models import words
 from app.desktop.models.run import RunModel, StepRow

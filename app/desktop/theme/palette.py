@@ -63,7 +63,7 @@ QFrame[kind="banner"] { background: $warning_soft; border: none; border-bottom: 
 QFrame[kind="bad"] { background: $danger_soft; border: 1px solid $danger; border-radius: 8px; }
 QFrame[kind="mine"] { background: $accent_soft; border: none; border-radius: 10px; }
 QFrame[kind="code"] { background: $code; border: 1px solid $border; border-radius: 8px; }
-QFrame[kind="line"] { background: $border; border: none; max-height: 1px; min-height: 1px; }
+QFrame[kind="upright"] { background: $border; border: none; max-width: 1px; min-width: 1px; }
 
 QPushButton { color: $text; background: $surface; border: 1px solid $border; border-radius: 7px; padding: 6px 14px; }
 QPushButton:hover { background: $raised; }

@@ -26,6 +26,7 @@ class ThreadView(QScrollArea):
     def __init__(self, theme: Theme) -> None:
         super().__init__()
         self._theme = theme
+        self.views: list[QWidget] = []  # oldest first
         self._older: list[ChatMessage] = []
         self._follows = True
         self.setWidgetResizable(True)
@@ -40,17 +41,21 @@ class ThreadView(QScrollArea):
         centre.addStretch(1)
         centre.addWidget(column, 1000)
         centre.addStretch(1)
-        self._box = QVBoxLayout(column)
-        self._box.setContentsMargins(0, 0, 0, 0)
-        self._box.setSpacing(SPACE_L)
+        box = QVBoxLayout(column)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(SPACE_L)
         self._earlier = button("Show earlier messages")
         self._earlier.clicked.connect(self._show_older)
-        self._box.addWidget(self._earlier, 0, Qt.AlignmentFlag.AlignHCenter)
+        box.addWidget(self._earlier, 0, Qt.AlignmentFlag.AlignHCenter)
         self._hint = Label(role="muted", wrap=True)
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._box.addWidget(self._hint)
-        self._box.addStretch(1)
+        box.addWidget(self._hint)
+        self._box = QVBoxLayout()
+        self._box.setSpacing(SPACE_L)
+        box.addLayout(self._box)
+        box.addStretch(1)
         self.setWidget(holder)
+        self._holder = holder
         self._latest = button("Jump to latest")
         self._latest.setParent(self)
         self._latest.clicked.connect(self.jump_to_latest)
@@ -62,8 +67,11 @@ class ThreadView(QScrollArea):
 
     def show_messages(self, messages: list[ChatMessage], hint: str = "") -> None:
         """Replaces everything; `hint` is read when there is no message."""
-        for place in range(self._box.count() - 2, 1, -1):
-            self._drop_at(place)
+        for view in self.views:
+            self._box.removeWidget(view)
+            view.hide()
+            view.deleteLater()
+        self.views = []
         self._older = messages[:-MESSAGES_SHOWN]
         for message in messages[-MESSAGES_SHOWN:]:
             self._add(self._view_of(message))
@@ -79,12 +87,9 @@ class ThreadView(QScrollArea):
     def add_answer(self) -> AnswerView:
         """An empty answer, to be drawn by the caller as it comes."""
         self._hint.hide()
-        return self._add(self._new_answer())
-
-    @property
-    def views(self) -> list[QWidget]:
-        items = [self._box.itemAt(place).widget() for place in range(2, self._box.count() - 1)]
-        return [widget for widget in items if widget is not None]
+        view = self._new_answer()
+        self._add(view)
+        return view
 
     def _view_of(self, message: ChatMessage) -> QWidget:
         if message.role == "user":
@@ -98,24 +103,20 @@ class ThreadView(QScrollArea):
         view.link_clicked.connect(self.link_clicked)
         return view
 
-    def _add(self, view: QWidget, place: int | None = None) -> QWidget:
-        self._box.insertWidget(self._box.count() - 1 if place is None else place, view)
-        return view
-
-    def _drop_at(self, place: int) -> None:
-        widget = self._box.takeAt(place).widget()
-        if widget is not None:
-            widget.hide()
-            widget.deleteLater()
+    def _add(self, view: QWidget) -> None:
+        self.views.append(view)
+        self._box.addWidget(view)
 
     def _show_older(self) -> None:
         bar = self.verticalScrollBar()
         from_bottom = bar.maximum() - bar.value()
         batch, self._older = self._older[-MESSAGES_SHOWN:], self._older[:-MESSAGES_SHOWN]
-        for message in reversed(batch):
-            self._add(self._view_of(message), 2)
+        views = [self._view_of(message) for message in batch]
+        for place, view in enumerate(views):
+            self._box.insertWidget(place, view)
+        self.views = views + self.views
         self._earlier.setVisible(bool(self._older))
-        self.widget().adjustSize()
+        self._holder.adjustSize()
         bar.setValue(bar.maximum() - from_bottom)
 
     # --- scrolling

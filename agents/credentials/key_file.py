@@ -21,7 +21,7 @@ def key_from_file(path: Path, *, is_new: bool) -> ResolvedKey:
     try:
         raw = decode_recovery_code(_read_private(path))
     except FileNotFoundError:
-        if not is_new:
+        if not is_new or path.is_symlink():  # a link to a medium that is not there is no wish for a new key
             raise KeyProblem(
                 f"There is no key file {path}; name the one that holds this home's key with --key-file."
             ) from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+import socket
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -220,10 +221,7 @@ class RuntimeClient:
         given = {key: value for key, value in (query or {}).items() if value is not None}
         timeout = self._timeout if timeout_s is None else httpx2.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         request = self._http.build_request(method, path, params=given, timeout=timeout, **_json_body(body))
-        try:
-            response = self._http.send(request)
-        except httpx2.TransportError as error:
-            raise self._unreachable(error) from error
+        response = self._open(request)
         self._raise_problem(response)
         return response
 
@@ -233,10 +231,7 @@ class RuntimeClient:
     ) -> Iterator[httpx2.EventSource]:
         timeout = httpx2.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
         request = self._http.build_request(method, path, timeout=timeout, **_json_body(body))
-        try:
-            response = self._http.send(request, stream=True)
-        except httpx2.TransportError as error:
-            raise self._unreachable(error) from error
+        response = self._open(request, stream=True)
         try:
             if response.is_error:
                 response.read()
@@ -268,22 +263,48 @@ class RuntimeClient:
         )
         return ProblemReported(contract.Problem(code="not_understood", message=message), http_status)
 
-    def _unreachable(self, error: httpx2.TransportError) -> RuntimeUnreachable:
-        home = self.paths.root
-        argument = home_argument(self.paths)
-        if isinstance(error, httpx2.TimeoutException):
-            return RuntimeUnreachable(
-                f"The runtime for {home} does not answer; end it with `hearth stop{argument}` and start it again."
-            )
-        cause = _os_error(error)
-        if isinstance(error, httpx2.ConnectError) and cause is not None and cause.errno not in _NOT_LISTENING:
-            return RuntimeUnreachable(f"The socket {self.paths.socket} can't be opened: {cause.strerror}.")
-        if isinstance(error, httpx2.ConnectError):
-            return NotRunning(
-                f"Hearth is not running for {home}; start it with `hearth serve{argument}`, or open the desktop "
-                f"with `hearth{argument}`."
-            )
-        return RuntimeUnreachable(self._broken_sentence())
+    def _open(self, request: httpx2.Request, *, stream: bool = False) -> httpx2.Response:
+        self._knock()
+        try:
+            return self._http.send(request, stream=stream)
+        except httpx2.TimeoutException as error:
+            raise self._silent() from error
+        except httpx2.ConnectError as error:
+            raise self._not_running() from error
+        except httpx2.TransportError as error:
+            raise RuntimeUnreachable(self._broken_sentence()) from error
+
+    def _knock(self) -> None:
+        """Sees whether anybody listens: the plain system error says why not, which the HTTP library's hides.
+
+        It also leaves a refused socket to the garbage collector, at every try of somebody who waits for a start.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            knock.settimeout(CONNECT_TIMEOUT_S)
+            try:
+                knock.connect(str(self.paths.socket))
+            except TimeoutError as error:
+                raise self._silent() from error
+            except OSError as error:
+                if error.errno in _NOT_LISTENING:
+                    raise self._not_running() from error
+                reason = error.strerror or str(error)
+                raise RuntimeUnreachable(
+                    f"The socket {self.paths.socket} can't be opened: {reason}."
+                ) from error
+
+    def _not_running(self) -> NotRunning:
+        home, argument = self.paths.root, home_argument(self.paths)
+        return NotRunning(
+            f"Hearth is not running for {home}; start it with `hearth serve{argument}`, or open the desktop with "
+            f"`hearth{argument}`."
+        )
+
+    def _silent(self) -> RuntimeUnreachable:
+        return RuntimeUnreachable(
+            f"The runtime for {self.paths.root} does not answer; end it with "
+            f"`hearth stop{home_argument(self.paths)}` and start it again."
+        )
 
     def _broken_sentence(self) -> str:
         return (
@@ -329,11 +350,3 @@ def _chat_event(data: str) -> contract.ChatEvent | None:
     except ValidationError:
         return None
     return event
-
-
-def _os_error(error: BaseException) -> OSError | None:
-    """The operating system's error that a transport error wraps."""
-    seen: BaseException | None = error
-    while seen is not None and not (isinstance(seen, OSError) and seen.errno is not None):
-        seen = seen.__cause__ or seen.__context__
-    return seen

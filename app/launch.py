@@ -161,9 +161,14 @@ def _answering_pid(client: RuntimeClient) -> int | None:
         return None
 
 
-def _last_line(stderr: IO[bytes]) -> str:
-    """The runtime prints its sentence last; warnings of libraries may stand before it."""
-    size = stderr.seek(0, 2)
+def _sentence(stderr: IO[bytes], paths: HomePaths) -> str:
+    """The runtime's own last words; warnings of libraries may stand before them."""
+    size = stderr.seek(0, os.SEEK_END)
     stderr.seek(max(0, size - _SENTENCE_BYTES))
     lines = [line.strip() for line in stderr.read().decode(errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "")
+    last = next((line for line in reversed(lines) if line), "")
+    if not last:
+        return f"Hearth's runtime ended at once; look at {paths.runtime_log}."
+    if any(line.startswith("Traceback (most recent call last)") for line in lines):
+        return f"Hearth's runtime could not start because of an internal error ({last})."
+    return last

@@ -1,0 +1,226 @@
+"""`hearth runs`: list, show, follow, cancel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from agents.contract import (
+    EngineChanged,
+    EngineInfo,
+    Event,
+    RunChanged,
+    RunDetail,
+    RunInfo,
+    RunProgress,
+    StepChanged,
+    Stopping,
+)
+from app.cli import follow as follow_module
+from tests.app.cli.conftest import Hearth
+from tests.app.cli.scripted import ScriptedRuntime
+from tests.app.desktop.fake_runtime import a_result, a_run, a_step
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "_RETRY_S", 0.02)
+
+
+def put(fake: ScriptedRuntime, run: RunInfo, *, with_result: bool = True) -> RunInfo:
+    fake.runs[run.id] = run
+    fake.steps[run.id] = [a_step(1, kind="read", title="Read the document"), a_step(2)]
+    if with_result and run.status == "succeeded":
+        fake.results.append(a_result(run.id))
+    return run
+
+
+# --- list, show, cancel
+
+
+def test_list_shows_the_newest_first(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(1, title="Roof"))
+    put(fake, a_run(2, status="failed", reason="The file is empty."))
+    lines = hearth("runs", "list").out.splitlines()
+    assert lines[1].split()[:2] == ["2", "failed"]
+    assert lines[1].endswith("The file is empty.")
+    assert "88.0 tok/s" in lines[2]
+    assert lines[2].endswith("Roof")
+
+
+def test_list_as_json_is_the_contract(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    runs = [put(fake, a_run(number)) for number in (1, 2, 3)]
+    out = hearth("runs", "list", "--json", "--limit", "2").out
+    assert TypeAdapter(list[RunInfo]).validate_json(out) == [runs[2], runs[1]]
+
+
+def test_an_empty_list_says_what_to_do(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    assert "put a document into a watched folder" in hearth("runs", "list").out
+    assert hearth("runs", "list", "--status", "failed").out == "No runs.\n"
+
+
+def test_show_has_the_steps_and_the_result(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(7))
+    out = hearth("runs", "show", "7").out
+    assert "Read the document" in out
+    assert "412 tokens read, 96 written" in out
+    assert "The roof of the workshop is repaired before winter." in out
+    assert "- Ask Lena for a second quote" in out
+    assert RunDetail.model_validate_json(hearth("runs", "show", "7", "--json").out).id == 7
+
+
+@pytest.mark.parametrize("verb", ["show", "cancel", "follow"])
+def test_an_unknown_run_is_the_runtimes_sentence(hearth: Hearth, fake: ScriptedRuntime, verb: str) -> None:
+    fake.refusals["POST /v1/runs/9/cancel"] = (404, "not_found", "There is no run 9.")
+    ended = hearth("runs", verb, "9")
+    assert (ended.code, ended.sentence()) == (1, "There is no run 9.")
+
+
+def test_cancel_says_how_the_run_stands(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(3, status="pending"))
+    assert hearth("runs", "cancel", "3").out == "Run 3 is cancelled.\n"
+
+
+def test_names_from_outside_can_not_steer_the_terminal(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(1, file="/in/\x1b]0;owned\x07evil\u202efdp.txt", title="a\x1b[2Jb"))
+    for arguments in (("runs", "list"), ("runs", "show", "1")):
+        out = hearth(*arguments).out
+        assert not set("\x1b\x07\u202e") & set(out)
+
+
+# --- follow
+
+
+def end(fake: ScriptedRuntime, run_id: int, status: str = "succeeded") -> RunInfo:
+    ended = fake.runs[run_id].model_copy(update={"status": status})
+    return put(fake, ended)
+
+
+def test_follow_shows_the_steps_and_ends_with_the_run(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(5, status="running"))
+    other = RunProgress(run_id=99, seq=1, completion_tokens=3)
+    fake.script(
+        StepChanged(run_id=5, step=a_step(1, kind="read", title="Read the document", detail="3 pages")),
+        other,
+        lambda: end(fake, 5),
+        RunChanged(run=a_run(5)),
+        after="GET /v1/runs/5",
+    )
+    ended = hearth("runs", "follow", "5")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("Read the document") == 1
+    assert "3 pages" in ended.out
+    assert "note-5.md: succeeded, in 12.0 s, 512 tokens, 88.0 tok/s" in ended.out
+    assert "- Ask Lena for a second quote" in ended.out
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_follow_ends_with_1_when_the_run_did_not_succeed(
+    hearth: Hearth, fake: ScriptedRuntime, status: str
+) -> None:
+    put(fake, a_run(5, status="running"))
+    fake.script(lambda: end(fake, 5, status), RunChanged(run=a_run(5, status=status)), after="GET /v1/runs/5")
+    ended = hearth("runs", "follow", "5")
+    assert ended.code == 1
+    assert f"note-5.md: {status}" in ended.out
+
+
+def test_follow_of_an_ended_run_tells_its_end_at_once(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(5))
+    ended = hearth("runs", "follow", "5")
+    assert ended.code == 0
+    assert "Summarise the document" in ended.out
+
+
+def test_follow_as_json_is_one_event_per_line(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(5, status="running"))
+    step = StepChanged(run_id=5, step=a_step(2))
+    fake.script(
+        step,
+        RunProgress(run_id=6, seq=1),
+        lambda: end(fake, 5),
+        RunChanged(run=a_run(5)),
+        after="GET /v1/runs/5",
+    )
+    events = [
+        Event.model_validate_json(line) for line in hearth("runs", "follow", "5", "--json").out.splitlines()
+    ]
+    assert [event.data.type for event in events] == ["step", "run"]
+    assert events[0].data == step
+    assert events[-1].data == RunChanged(run=fake.runs[5])
+
+
+def test_follow_without_a_number_takes_the_run_at_work(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(1, status="pending"))
+    put(fake, a_run(2, status="running"))
+    fake.script(lambda: end(fake, 2), RunChanged(run=a_run(2)), after="GET /v1/runs/2")
+    assert "note-2.md: succeeded" in hearth("runs", "follow").out
+
+
+def test_follow_without_a_number_takes_the_one_that_waits_longest(
+    hearth: Hearth, fake: ScriptedRuntime
+) -> None:
+    put(fake, a_run(1, status="pending"))
+    put(fake, a_run(2, status="pending"))
+    fake.script(lambda: end(fake, 1), RunChanged(run=a_run(1)), after="GET /v1/runs/1")
+    assert "note-1.md: succeeded" in hearth("runs", "follow").out
+
+
+def test_follow_without_a_number_waits_for_the_next_run(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.script(
+        lambda: put(fake, a_run(8, status="pending")),
+        RunChanged(run=a_run(8, status="pending")),
+        lambda: end(fake, 8),
+        RunChanged(run=a_run(8)),
+        after="GET /v1/runs",
+        times=2,
+    )
+    assert "note-8.md: succeeded" in hearth("runs", "follow").out
+
+
+def test_follow_goes_on_after_the_runtime_was_started_again(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(5, status="running"))
+    fake.script(
+        StepChanged(run_id=5, step=a_step(1, kind="read", title="Read the document")),
+        Stopping(),
+        after="GET /v1/runs/5",
+    )
+    fake.script(lambda: end(fake, 5), RunChanged(run=a_run(5)), after="GET /v1/runs/5")
+    ended = hearth("runs", "follow", "5")
+    assert ended.code == 0
+    assert "Hearth is stopping" in ended.out
+    assert ended.out.count("Read the document") == 1
+    assert ended.out.count("Summarise the document") == 1  # it ended while nobody listened
+
+
+def test_follow_gives_up_when_the_runtime_stays_away(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(5, status="running"))
+
+    fake.script(fake.leave, 0.3)  # it no longer listens when this stream ends
+    ended = hearth("runs", "follow", "5", "--reconnect", "0.2")
+    assert ended.code == 3
+    assert "did not come back" in ended.sentence()
+    assert "Hearth went away" in ended.out
+
+
+def test_follow_tells_that_the_engine_died_and_came_back(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(5, status="running"))
+    fake.script(
+        EngineChanged(engine=EngineInfo(state="restarting")),
+        EngineChanged(engine=EngineInfo(state="busy", model="m.gguf")),
+        EngineChanged(engine=EngineInfo(state="ready", model="m.gguf")),
+        lambda: end(fake, 5),
+        RunChanged(run=a_run(5)),
+        after="GET /v1/runs/5",
+    )
+    out = hearth("runs", "follow", "5").out
+    assert out.count("is started again") == 1
+    assert out.count("the engine is ready: m.gguf") == 1
+
+
+def test_json_of_a_run_is_valid_whatever_its_names_hold(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(1, file=str(Path("/in/\x1b[2J.txt"))))
+    assert json.loads(hearth("runs", "list", "--json").out)[0]["file"] == "/in/\x1b[2J.txt"

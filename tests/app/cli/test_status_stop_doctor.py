@@ -1,0 +1,205 @@
+"""`hearth status`, `stop` and `doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agents.contract import DoctorReport, EngineInfo, Status
+from agents.paths import HomePaths
+from app.cli import doctor as doctor_module
+from app.cli.doctor import check_home, check_keyring
+from app.cli.status import describe_engine, describe_status
+from tests.app.cli.conftest import Hearth
+from tests.app.cli.scripted import ScriptedRuntime
+from tests.app.desktop.fake_runtime import a_status
+
+
+def ended_process() -> int:
+    """The pid of a process that has come and gone."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid
+
+
+# --- status
+
+
+def test_status_as_json_is_the_contract(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    assert Status.model_validate_json(hearth("status", "--json").out) == fake.status
+
+
+def test_status_for_a_person_names_home_engine_and_work(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    out = hearth("status").out
+    assert str(fake.paths.root) in out
+    assert "ready, SmolLM2-135M-Instruct.Q4_1.gguf, 8,192 tokens of context, 92.4 tok/s" in out
+    assert "0 running, 0 waiting" in out
+
+
+def test_status_shows_what_the_user_should_read() -> None:
+    out = describe_status(
+        a_status(
+            encrypted=False,
+            recovery_code_pending=True,
+            notices=["Safe settings are in use."],
+            last_tick=datetime.now(UTC) - timedelta(seconds=10),
+            next_tick=datetime.now(UTC) + timedelta(seconds=20.5),
+        )
+    )
+    assert "(not encrypted)" in out
+    assert "! Safe settings are in use." in out
+    assert "recovery code has not been written down" in out
+    assert "10 s ago, next in 20 s" in out
+
+
+def test_an_engine_that_was_set_aside_tells_its_reason() -> None:
+    engine = EngineInfo(
+        state="set_aside", model="m.gguf", deaths=3, reason="It died three times in five minutes."
+    )
+    assert (
+        describe_engine(engine)
+        == "set aside, m.gguf, restarted after 3 deaths. It died three times in five minutes."
+    )
+
+
+# --- stop
+
+
+def test_stop_returns_when_the_runtime_has_gone(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.status = fake.status.model_copy(update={"pid": ended_process()})
+    ended = hearth("stop")
+    assert (ended.code, ended.out) == (0, f"Hearth has stopped for {fake.paths.root}.\n")
+    assert "POST /v1/stop" in fake.asked
+    assert hearth("status").code == 3
+
+
+def test_stop_as_json(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    pid = ended_process()
+    fake.status = fake.status.model_copy(update={"pid": pid})
+    assert json.loads(hearth("stop", "--json").out) == {"stopped": True, "pid": pid}
+
+
+def test_stop_waits_for_the_process_and_not_only_for_its_socket(
+    hearth: Hearth, fake: ScriptedRuntime
+) -> None:
+    fake.status = fake.status.model_copy(update={"pid": os.getpid()})
+    ended = hearth("stop", "--timeout", "0.5")
+    assert ended.code == 1
+    assert f"process {os.getpid()}) is still ending after 0.5 s" in ended.sentence()
+
+
+def test_stop_says_when_the_runtime_goes_on(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.gone_after_stop = False
+    ended = hearth("stop", "--timeout", "0.2")
+    assert ended.code == 1
+    assert "still ending after 0.2 s" in ended.sentence()
+
+
+def test_stop_ends_a_runtime_of_another_version(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.status = fake.status.model_copy(update={"api_version": 2})
+    assert hearth("stop").code == 0
+
+
+def test_stop_without_a_runtime_says_that_there_is_nothing_to_stop(hearth: Hearth) -> None:
+    ended = hearth("stop")
+    assert ended.code == 3
+    assert ended.sentence().endswith("there is nothing to stop.")
+
+
+# --- doctor
+
+
+@pytest.fixture
+def quick_imports(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+    """What the doctor's trial imports say, without the seconds that they take."""
+    problems: dict[str, str | None] = {"llama_cpp": None, "PySide6.QtWidgets": None}
+    monkeypatch.setattr(doctor_module, "_import_problem", problems.__getitem__)
+    return problems
+
+
+def checks(out: str) -> dict[str, tuple[bool, str]]:
+    report = DoctorReport.model_validate_json(out)
+    assert report.ok == all(check.ok for check in report.checks)
+    return {check.name: (check.ok, check.message) for check in report.checks}
+
+
+@pytest.mark.usefixtures("quick_imports")
+def test_doctor_works_without_a_runtime(hearth: Hearth) -> None:
+    ended = hearth("doctor", "--json")
+    found = checks(ended.out)
+    assert found["runtime"] == (True, "Not running; `hearth serve` starts it.")
+    assert found["home"][0]
+    assert found["starter model"][1].endswith(".gguf is there.")
+    assert ended.code == 0
+
+
+@pytest.mark.usefixtures("quick_imports")
+def test_doctor_adds_what_the_runtime_says_and_ends_with_1_when_something_needs_mending(
+    hearth: Hearth, fake: ScriptedRuntime
+) -> None:
+    fake.overrides["/v1/doctor"] = (
+        b'{"ok": false, "checks": [{"name": "folders", "ok": false, "message": "/a is missing."}]}'
+    )
+    ended = hearth("doctor", "--json")
+    assert ended.code == 1
+    assert checks(ended.out)["folders"] == (False, "/a is missing.")
+    shown = hearth("doctor").out
+    assert "MEND  folders" in shown
+    assert "need mending." in shown
+
+
+@pytest.mark.usefixtures("quick_imports")
+def test_doctor_reports_a_runtime_that_it_can_not_ask(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.status = fake.status.model_copy(update={"api_version": 7})
+    ended = hearth("doctor", "--json")
+    assert ended.code == 1
+    assert "another version" in checks(ended.out)["runtime"][1]
+
+
+def test_doctor_reports_packages_that_do_not_load(
+    hearth: Hearth, quick_imports: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":99")
+    quick_imports["PySide6.QtWidgets"] = "ImportError: libEGL.so.1: cannot open shared object file"
+    quick_imports["llama_cpp"] = "its process ended with -11"
+    found = checks(hearth("doctor", "--json").out)
+    assert not found["display"][0]
+    assert "libEGL.so.1" in found["display"][1]
+    assert not found["engine package"][0]
+    assert "ended with -11" in found["engine package"][1]
+
+
+def test_a_trial_import_tells_a_missing_package_from_a_present_one() -> None:
+    assert doctor_module._import_problem("json") is None
+    assert doctor_module._import_problem("no_such_package_at_all") == (
+        "ModuleNotFoundError: No module named 'no_such_package_at_all'"
+    )
+
+
+def test_a_home_that_others_can_read_needs_mending(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    check = check_home(HomePaths(tmp_path))
+    assert not check.ok
+    assert f"chmod 700 {tmp_path}" in check.message
+    tmp_path.chmod(0o700)
+    assert check_home(HomePaths(tmp_path)).ok
+
+
+def test_a_home_below_a_file_needs_mending(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert not check_home(HomePaths(tmp_path / "file")).ok
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a keyring")
+def test_no_session_bus_gives_a_hint_about_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    paths = HomePaths(tmp_path)
+    assert "--key-file" in check_keyring(paths).message
+    paths.key_info.touch()
+    assert "knows where its key is kept" in check_keyring(paths).message

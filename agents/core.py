@@ -161,12 +161,13 @@ class Run:
     model: str | None
     prompt_tokens: int  # summed over its finished steps
     completion_tokens: int
-    decode_s: float
+    model_s: float  # seconds the model worked on them, reading and writing
     title: str | None  # of its result, when there is one
 
     @property
     def tokens_per_s(self) -> float | None:
-        return self.completion_tokens / self.decode_s if self.decode_s > 0 else None
+        """Tokens written a second of model time, reading the prompts included."""
+        return self.completion_tokens / self.model_s if self.model_s > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +178,12 @@ class StepUsage:
     completion_tokens: int = 0
     prefill_s: float = 0.0
     decode_s: float = 0.0
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens written a second of model time, reading the prompt included."""
+        model_s = self.prefill_s + self.decode_s
+        return self.completion_tokens / model_s if model_s > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)

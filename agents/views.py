@@ -66,7 +66,7 @@ def step_info(step: Step) -> contract.StepInfo:
         finished_at=step.finished_at,
         prompt_tokens=step.usage.prompt_tokens,
         completion_tokens=step.usage.completion_tokens,
-        tokens_per_s=_speed(step.usage),
+        tokens_per_s=_rounded(step.usage.tokens_per_s),
     )
 
 
@@ -143,7 +143,7 @@ def conversation_detail(conversation: Conversation, turns: list[ChatTurn]) -> co
                 text=turn.text,
                 status=turn.status.value,
                 created_at=turn.created_at,
-                tokens_per_s=_speed(turn.usage),
+                tokens_per_s=_rounded(turn.usage.tokens_per_s),
             )
             for turn in turns
         ],
@@ -153,10 +153,6 @@ def conversation_detail(conversation: Conversation, turns: list[ChatTurn]) -> co
 def printable(path: Path) -> str:
     """A path as text that JSON can carry: bytes that are no UTF-8 show as the replacement character."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _speed(usage: StepUsage) -> float | None:
-    return _rounded(usage.completion_tokens / usage.decode_s if usage.decode_s > 0 else None)
 
 
 def _rounded(value: float | None) -> float | None:

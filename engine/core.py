@@ -118,8 +118,12 @@ class Usage:
 
     @property
     def tokens_per_s(self) -> float:
-        """Decoded tokens a second; 0.0 when nothing was decoded."""
-        return self.completion_tokens / self.decode_s if self.decode_s > 0 else 0.0
+        """Tokens written a second of model time, reading the prompt included; 0.0 when there was none.
+
+        Decode time alone would flatter: tokens that a schema leaves no choice about are appended without decoding.
+        """
+        model_s = self.prefill_s + self.decode_s
+        return self.completion_tokens / model_s if model_s > 0 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

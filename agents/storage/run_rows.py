@@ -16,7 +16,7 @@ _RUN = """
         (SELECT coalesce(sum(prompt_tokens), 0) FROM steps WHERE run_id = r.id AND status = 'succeeded') AS prompt_tokens,
         (SELECT coalesce(sum(completion_tokens), 0) FROM steps WHERE run_id = r.id AND status = 'succeeded')
             AS completion_tokens,
-        (SELECT coalesce(sum(decode_s), 0.0) FROM steps WHERE run_id = r.id AND status = 'succeeded') AS decode_s
+        (SELECT coalesce(sum(prefill_s + decode_s), 0.0) FROM steps WHERE run_id = r.id AND status = 'succeeded') AS model_s
     FROM runs r
         JOIN occurrences o ON o.id = r.occurrence_id
         JOIN agents a ON a.id = r.agent_id
@@ -128,7 +128,7 @@ def _run_from(found: Row) -> Run:
         model=found["model"],
         prompt_tokens=found["prompt_tokens"],
         completion_tokens=found["completion_tokens"],
-        decode_s=found["decode_s"],
+        model_s=found["model_s"],
         title=found["title"],
     )
 

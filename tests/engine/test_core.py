@@ -83,7 +83,7 @@ def test_no_repr_shows_text_of_the_user() -> None:
 
 def test_the_rate_is_zero_when_nothing_was_decoded() -> None:
     assert Usage(prompt_tokens=9, completion_tokens=0, prefill_s=1.0, decode_s=0.0).tokens_per_s == 0.0
-    assert Usage(prompt_tokens=9, completion_tokens=30, prefill_s=1.0, decode_s=2.0).tokens_per_s == 15.0
+    assert Usage(prompt_tokens=9, completion_tokens=30, prefill_s=1.0, decode_s=2.0).tokens_per_s == 10.0
 
 
 def test_interactive_work_sorts_first() -> None:

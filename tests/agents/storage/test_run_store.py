@@ -26,7 +26,7 @@ from tests.agents.conftest import FakeClock, definition_of
 from tests.agents.storage.databases import DUE, occurrence
 
 RESULT = NewResult(title="A title", summary="A summary", action_items=("one", "two"), category="letter")
-USAGE = StepUsage(prompt_tokens=100, completion_tokens=20, prefill_s=0.5, decode_s=0.25)
+USAGE = StepUsage(prompt_tokens=100, completion_tokens=20, prefill_s=0.5, decode_s=0.5)
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ async def test_success_is_run_result_and_last_step_at_once(
         "A title",
         clock.now(),
     )
-    assert (run.prompt_tokens, run.completion_tokens, run.tokens_per_s) == (100, 20, 80.0)
+    assert (run.prompt_tokens, run.completion_tokens, run.tokens_per_s) == (100, 20, 20.0)
     assert [step.status for step in await store.runs.steps(run.id)] == [StepStatus.SUCCEEDED] * 2
     result = await store.runs.result_of(run.id)
     assert result is not None
@@ -353,7 +353,7 @@ async def test_only_finished_steps_count_as_cost(store: Store, running: Run) -> 
 
     run = await store.runs.get(running.id)
 
-    assert (run.prompt_tokens, run.completion_tokens, run.decode_s) == (200, 40, 0.5)
+    assert (run.prompt_tokens, run.completion_tokens, run.model_s) == (200, 40, 2.0)
 
 
 async def test_a_step_needs_a_run_in_work_and_ends_once(store: Store, run: Run) -> None:

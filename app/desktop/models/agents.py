@@ -60,6 +60,8 @@ def _state(agent: AgentInfo) -> tuple[str, str, str]:
 
 
 def _counts(agent: AgentInfo) -> str:
+    if not (agent.succeeded or agent.failed or agent.waiting):
+        return ""
     parts = [f"{agent.succeeded:,} done", f"{agent.failed:,} failed"]
     if agent.waiting:
         parts.append(f"{agent.waiting:,} waiting or working")

@@ -121,7 +121,8 @@ def _looks(world: World, now: datetime) -> str:
         parts.append(f"looked {words.ago(status.last_tick, now)}")
     if status.next_tick is not None:
         parts.append(f"looks again {words.until(status.next_tick, now)}")
-    return " · ".join(parts)
+    line = " · ".join(parts)
+    return line[:1].upper() + line[1:]
 
 
 def _watches(agent: AgentInfo) -> bool:

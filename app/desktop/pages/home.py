@@ -238,6 +238,7 @@ class RunningRowButton(RowButton):
         self._bar.setRange(0, 100)
         self._bar.setTextVisible(False)
         self._bar.setAccessibleName("Reading")
+        self.text_box.addSpacing(SPACE // 2)
         self.text_box.addWidget(self._bar)
 
     def show_share(self, share: float | None) -> None:

@@ -90,6 +90,7 @@ QToolButton[kind="rail"]:hover:!checked { background: $raised; }
 QTextBrowser { background: transparent; border: none; color: $text; selection-background-color: $accent; selection-color: $on_accent; }
 QPlainTextEdit, QLineEdit { color: $text; background: $surface; border: 1px solid $border; border-radius: 8px; padding: 7px 9px;
     selection-background-color: $accent; selection-color: $on_accent; }
+QPlainTextEdit, QLineEdit { placeholder-text-color: $muted; }
 QPlainTextEdit:focus, QLineEdit:focus { border: 2px solid $accent; padding: 6px 8px; }
 QPlainTextEdit[kind="code"] { background: transparent; border: none; padding: 0; }
 QPlainTextEdit[kind="code"]:focus { border: none; padding: 0; }

@@ -51,7 +51,8 @@ class ConversationList(QWidget):
         box.setSpacing(SPACE)
         row(Label("Chat", scale=1.6, bold=True), 1, self._new, parent=box)
         box.addWidget(self._empty)
-        box.addWidget(self._list, 1)
+        box.addWidget(self._list, 1000)
+        box.addStretch(1)
         row(self._delete, 1, parent=box)
         self.show_conversations([], None)
 

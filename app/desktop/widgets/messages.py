@@ -18,6 +18,8 @@ from app.desktop.widgets.markdown import CodeView, TextView
 
 # Closed text gathers in one document up to this size; then a new one begins, so that closing a block stays cheap.
 DOCUMENT_CHARS = 4_000
+SHORT_CHARS = 2_000
+QWIDGETSIZE_MAX = 16_777_215  # Qt's own, which PySide6 does not export
 
 
 class QuestionView(QWidget):
@@ -30,9 +32,17 @@ class QuestionView(QWidget):
         view.setAccessibleName("You wrote")
         view.show_plain(text)
         card.box.addWidget(view)
+        card.setMaximumWidth(self._natural_width(text) + 2 * (SPACE + 4) + SPACE)
         box = QHBoxLayout(self)
         box.setContentsMargins(SPACE * 6, 0, 0, 0)
-        box.addWidget(card)
+        box.addStretch(1)
+        box.addWidget(card, 1000)
+
+    def _natural_width(self, text: str) -> int:
+        """A short question gets a short bubble; a long one takes what there is."""
+        if len(text) > SHORT_CHARS:
+            return QWIDGETSIZE_MAX // 2
+        return max(self.fontMetrics().horizontalAdvance(line.replace("\t", " " * 8)) for line in text.split("\n"))
 
 
 class AnswerView(QWidget):

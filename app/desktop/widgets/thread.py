@@ -49,7 +49,7 @@ class ThreadView(QScrollArea):
         box.addWidget(self._earlier, 0, Qt.AlignmentFlag.AlignHCenter)
         self._hint = Label(role="muted", wrap=True)
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        box.addWidget(self._hint)
+        box.addWidget(self._hint, 2)
         self._box = QVBoxLayout()
         self._box.setSpacing(SPACE_L)
         box.addLayout(self._box)

@@ -175,12 +175,21 @@ def _back_up(path: Path, key: ResolvedKey, *, label: str) -> None:
             shutil.copyfileobj(source, copy, 1 << 20)
             copy.flush()
             os.fsync(copy.fileno())
-        inspect(partial, key)
+        _verify_copy(partial, key)
         partial.replace(backup)
         _sync_folder(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _verify_copy(copy: Path, key: ResolvedKey) -> None:
+    try:
+        inspect(copy, key)
+    except (WrongKey, Damaged) as error:
+        raise StoreProblem(
+            f"The copy that is made before an update can't be read back, so nothing was changed; check the disk of {copy.parent}."
+        ) from error
 
 
 def _merge_log(db: Database) -> None:

@@ -157,11 +157,11 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path: Path) 
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
-def test_nothing_acknowledged_is_lost_in_five_hundred_kills(tmp_path: Path) -> None:
-    promises = kill_rounds(tmp_path / "hearth.db", rounds=500, seed=2)
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_nothing_acknowledged_is_lost_in_five_hundred_kills(tmp_path: Path, seed: int) -> None:
+    promises = kill_rounds(tmp_path / "hearth.db", rounds=25, seed=seed)
 
-    assert len(promises.finished) > 500
+    assert len(promises.finished) > 25
 
 
 OPENER = """

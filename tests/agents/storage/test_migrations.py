@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from sqlite_utils import Database
 
 from agents.clock import SystemClock
 from agents.credentials import ResolvedKey
-from agents.errors import DiskFull
+from agents.errors import DiskFull, StoreProblem
 from agents.storage import Store, opening
 from agents.storage.driver import connect_for_work, row, rows, scalar
 from agents.storage.migrations import KNOWN_MIGRATIONS, MIGRATIONS, SCHEMA_VERSION
@@ -111,6 +112,23 @@ async def test_no_migration_begins_when_its_backup_fails(
 
     monkeypatch.setattr(opening.shutil, "copyfileobj", full)
     with pytest.raises(DiskFull):
+        await Store.open(path, KEY, clock=SystemClock())
+
+    assert fingerprints(tmp_path) == before
+
+
+async def test_no_migration_begins_when_its_backup_cannot_be_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hearth.db"
+    make(path, KEY, stop_before="m0002_conversations")
+    before = fingerprints(tmp_path)
+
+    def rotten(source: BinaryIO, copy: BinaryIO, length: int) -> None:
+        copy.write(source.read()[:-5000] + bytes(5000))
+
+    monkeypatch.setattr(opening.shutil, "copyfileobj", rotten)
+    with pytest.raises(StoreProblem, match="can't be read back"):
         await Store.open(path, KEY, clock=SystemClock())
 
     assert fingerprints(tmp_path) == before

@@ -36,6 +36,24 @@ async def opened(path: Path) -> Writer:
     return writer
 
 
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [
+        ("synchronous", 2),  # FULL: a commit is on the disk before it is acknowledged
+        ("journal_mode", "wal"),
+        ("locking_mode", "exclusive"),
+        ("foreign_keys", 1),
+        ("temp_store", 2),  # MEMORY: nothing is ever spilled in plain text
+        ("busy_timeout", 5000),
+    ],
+)
+async def test_the_connection_keeps_its_promises(tmp_path: Path, pragma: str, value: object) -> None:
+    writer = await opened(tmp_path / "hearth.db")
+
+    assert await writer.read(lambda db: scalar(db, f"PRAGMA {pragma}")) == value
+    await writer.close()
+
+
 async def test_a_job_that_raises_takes_back_what_it_wrote(tmp_path: Path) -> None:
     writer = await opened(tmp_path / "hearth.db")
 

@@ -18,8 +18,8 @@ from agents.errors import DocumentProblem
 
 LIMIT_BYTES = 50 * 1024 * 1024  # larger files are refused before a byte is read
 
-# Nothing blocks at a FIFO or a device, nothing becomes our terminal, and no child inherits the file.
-_READ = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+# Nothing blocks at a FIFO or a device, and nothing becomes our terminal. Python lets no child inherit the file (PEP 446).
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 

@@ -196,6 +196,8 @@ class FileTriggerService:
             if everything:
                 await post.watch.look_at_all(trust_age=first)
             await post.watch.look_at_hints()
+        except NotFound:  # the agent was removed a moment ago: this watch is about to end
+            return
         except HearthError as error:  # the disk is full, say: the next tick tries again
             if post.trouble != str(error):
                 self._on_notice(str(error))

@@ -16,7 +16,7 @@ import pypdf
 import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
-from agents.documents import DocumentKind, DocumentText, FileGone, pdf, read_document
+from agents.documents import DocumentKind, DocumentText, FileGone, opening, pdf, read_document
 from agents.errors import DocumentProblem
 
 
@@ -301,34 +301,32 @@ def test_nothing_outside_the_folder_is_read(inbox: Path, outside: Path, escape: 
     assert problem_of(ESCAPES[escape](inbox, outside), root=inbox)
 
 
-def test_a_swap_between_check_and_use_reads_nothing_outside(inbox: Path, outside: Path) -> None:
-    """A folder is exchanged for a link, again and again, while its file is read."""
-    real, decoy = inbox / "sub", inbox / "decoy"
-    real.mkdir()
-    (real / "secret.txt").write_text("harmless")
-    decoy.symlink_to(outside)
-    parked, done = inbox / "parked", threading.Event()
+@pytest.mark.parametrize("moment", [0, 1, 2])
+def test_a_swap_between_check_and_use_reads_nothing_outside(
+    inbox: Path, outside: Path, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder on the way becomes a link to elsewhere right before the n-th file or folder is opened."""
+    folder = inbox / "sub"
+    folder.mkdir()
+    (folder / "secret.txt").write_text("harmless")
+    real_open, opened = os.open, 0
 
-    def swap() -> None:
-        while not done.is_set():
-            real.rename(parked)
-            decoy.rename(real)
-            real.rename(decoy)
-            parked.rename(real)
+    def swap_and_open(name: str | Path, flags: int, *, dir_fd: int | None = None) -> int:
+        nonlocal opened
+        if opened == moment:
+            folder.rename(inbox / "parked")
+            folder.symlink_to(outside)
+        opened += 1
+        return real_open(name, flags, dir_fd=dir_fd)
 
-    swapper = threading.Thread(target=swap)
-    swapper.start()
-    texts = set()
-    try:
-        for _ in range(1_500):
-            try:
-                texts.add(read_document(real / "secret.txt", root=inbox).text)
-            except DocumentProblem:
-                texts.add("refused")
-    finally:
-        done.set()
-        swapper.join()
-    assert texts == {"harmless", "refused"}
+    monkeypatch.setattr(opening.os, "open", swap_and_open)
+    monkeypatch.setattr(opening.os, "supports_dir_fd", {swap_and_open})
+    if moment == 2:  # the folder itself was open by then
+        assert read_document(folder / "secret.txt", root=inbox).text == "harmless"
+    else:
+        with pytest.raises(DocumentProblem, match="lies behind a symbolic link"):
+            read_document(folder / "secret.txt", root=inbox)
+    assert opened == max(moment + 1, 2)
 
 
 def test_a_root_that_is_a_link_was_chosen_and_is_followed(inbox: Path, tmp_path: Path) -> None:

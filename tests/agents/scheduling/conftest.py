@@ -17,7 +17,7 @@ from agents.errors import HearthError
 from agents.scheduling.alarm import Alarm
 from agents.scheduling.service import FileTriggerService
 
-SETTLE_S = 0.15
+SETTLE_S = 0.1
 
 
 class MemoryFiles:
@@ -43,6 +43,7 @@ class MemoryStore:
         self.occurrences: list[NewOccurrence] = []
         self.refuse: HearthError | None = None
         self._keys: set[tuple[int, str]] = set()
+        self._paths: dict[tuple[int, str | None], list[Path]] = {}
 
     async def record(self, new: NewOccurrence, state: FileState) -> bool:
         if self.refuse is not None:
@@ -51,23 +52,21 @@ class MemoryStore:
         if is_new:
             self._keys.add((new.agent_id, new.key))
             self.occurrences.append(new)
+            if new.path is not None:
+                self._paths.setdefault((new.agent_id, new.content_hash), []).append(new.path)
         await self.files.put(new.agent_id, state)
         return is_new
 
     async def handled_elsewhere(self, agent_id: int, content_hash: str) -> list[Path]:
-        return [
-            new.path
-            for new in self.occurrences
-            if new.agent_id == agent_id and new.content_hash == content_hash and new.path is not None
-        ]
+        return list(self._paths.get((agent_id, content_hash), ()))
 
     def names(self) -> list[str]:
         """The names of the files that were handled, in order; one entry for each version."""
         return [new.path.name for new in self.occurrences if new.path is not None]
 
 
-def make_agent(*folders: Path, agent_id: int = 1, **changes: object) -> Agent:
-    trigger = FileTrigger(folders=folders, settle_s=SETTLE_S)
+def make_agent(*folders: Path, agent_id: int = 1, settle_s: float = SETTLE_S, **changes: object) -> Agent:
+    trigger = FileTrigger(folders=folders, settle_s=settle_s)
     definition = AgentDefinition(
         name=f"Digest {agent_id}",
         description="Reads.",
@@ -157,7 +156,7 @@ class Watching:
 
     async def quiet(self) -> None:
         """Long enough for a file that was just touched to be noticed, to settle and to be handled."""
-        await asyncio.sleep(SETTLE_S + 0.35)
+        await asyncio.sleep(SETTLE_S + 0.25)
 
 
 @pytest.fixture

@@ -60,16 +60,17 @@ async def test_files_of_other_kinds_and_temporary_files_are_left_alone(watching:
     await watching.handled("REPORT.TXT")
 
 
-async def test_a_file_is_handled_only_when_it_rests(watching: Any) -> None:
-    await watching.start_and_arm()
+async def test_a_file_is_handled_only_when_it_rests(watching: Any, agent_of: Any) -> None:
+    service = await watching.start([agent_of(watching.folder, settle_s=1.0)])
+    await service.scan_now(1)
     with (watching.folder / "slow.txt").open("w") as file:
-        for _ in range(12):
+        for _ in range(25):
             file.write("more\n")
             file.flush()
             await asyncio.sleep(0.05)
             assert watching.store.names() == []
     await watching.handled("slow.txt")
-    assert watching.store.occurrences[0].size_bytes == 60
+    assert watching.store.occurrences[0].size_bytes == 125
 
 
 async def test_each_version_is_handled_once_and_an_old_one_not_again(watching: Any) -> None:
@@ -336,6 +337,14 @@ async def test_a_full_disk_is_told_once_and_nothing_is_lost(watching: Any) -> No
     watching.store.refuse = None
     await watching.handled("a.txt")
     assert service.problem(1) is None
+
+
+async def test_an_agent_that_was_just_removed_is_nothing_to_tell(watching: Any) -> None:
+    service = await watching.start_and_arm()
+    watching.store.refuse = NotFound("There is no such agent.")
+    write_old(watching.folder / "a.txt", "a")
+    await watching.quiet()
+    assert (service.problem(1), watching.notices) == (None, [])
 
 
 async def test_a_folder_with_too_many_files_is_watched_in_part_and_told_once(watching: Any) -> None:

@@ -85,11 +85,11 @@ class EngineChild:
         self._kill_reason: str | None = None
         self._dismissed = False
         self.death: ChildDied | None = None
-        self._tasks = [
+        self._readers = [
             asyncio.create_task(self._read(), name="engine-read"),
             asyncio.create_task(self._drain_log(), name="engine-log"),
-            asyncio.create_task(self._watch(), name="engine-watch"),
         ]
+        self._watcher = asyncio.create_task(self._watch(), name="engine-watch")
 
     @classmethod
     async def spawn(
@@ -185,10 +185,11 @@ class EngineChild:
 
     async def _settle(self) -> None:
         """Let reader and log reach the end of their pipes; nothing of the child stays behind."""
-        _, pending = await asyncio.wait(self._tasks, timeout=1.0)
+        self._watcher.cancel()
+        _, pending = await asyncio.wait(self._readers, timeout=1.0)
         for task in pending:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._readers, self._watcher, return_exceptions=True)
         self._log.close()
 
     async def _read(self) -> None:

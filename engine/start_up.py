@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.bounded_log import BoundedLog
 from engine.child_process import ChildDied, ChildLimits, EngineChild
 from engine.core import ModelSpec
-from engine.errors import ModelInvalid, ModelSetAside
+from engine.errors import EngineStopped, ModelInvalid, ModelSetAside
 from engine.gguf import check_model_file
 from engine.messages import PROTOCOL, Hello, Load, Loaded, LoadFailed
 from engine.safe_settings import LADDER, SafeMode, SettingsMemory, cpu_model, settings_key
@@ -44,6 +44,7 @@ class StartUp:
         on_child: Callable[[EngineChild | None], None],
         on_self_test: Callable[[], None],
         on_death: Callable[[], None],
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._model = model
         self._command = command
@@ -54,6 +55,7 @@ class StartUp:
         self._on_child = on_child
         self._on_self_test = on_self_test
         self._on_death = on_death
+        self._is_stopping = is_stopping
 
     async def start(self, *, trust_memory: bool) -> Started:
         """One start, with the remembered settings or with those that the self-test finds.
@@ -88,11 +90,13 @@ class StartUp:
         raise ModelSetAside(f"it can't run on this computer, also with the most careful settings ({reason})")
 
     async def _greet(self) -> tuple[EngineChild, Hello]:
+        self._refuse_when_stopping()  # nobody would end a child that is born after stop() looked for one
         child = await EngineChild.spawn(
             self._command, environment=self._environment(), log=self._log, on_death=self._on_death
         )
         self._on_child(child)
         try:
+            self._refuse_when_stopping()
             with child.expecting(self._limits.hello_s):
                 hello = await child.receive()
             if not isinstance(hello, Hello) or hello.protocol != PROTOCOL or hello.pid != child.pid:
@@ -127,6 +131,10 @@ class StartUp:
         except BaseException as error:
             await self._give_up(child, error)
             raise
+
+    def _refuse_when_stopping(self) -> None:
+        if self._is_stopping():
+            raise EngineStopped("The engine was stopped while it started; start it again.")
 
     async def _give_up(self, child: EngineChild, error: BaseException) -> None:
         """Leave no process behind; only a ChildDied counts as a death."""

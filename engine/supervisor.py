@@ -141,6 +141,7 @@ class EngineSupervisor(Engine):
             state=EngineState.STOPPED, model_name=model.name, model_path=str(model.path)
         )
         self._callbacks: list[Callable[[EngineStatus], None]] = []
+        self._stopping = asyncio.Event()
         self._start_up = StartUp(
             model=model,
             command=command,
@@ -151,6 +152,7 @@ class EngineSupervisor(Engine):
             on_child=self._adopt,
             on_self_test=lambda: self._set_state(EngineState.SELF_TEST),
             on_death=self._note_death,
+            is_stopping=self._stopping.is_set,
         )
         self._line: WaitingLine[_Job] = WaitingLine()
         self._current: _Job | None = None
@@ -159,7 +161,6 @@ class EngineSupervisor(Engine):
         self._trust_memory = True
         self._start_lock = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._stopping = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
         self._count_ids = itertools.count()
 

@@ -1,0 +1,418 @@
+"""The supervisor with a real child process around a fake model: life, death, queue, and what the user is told."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from engine.child_process import ChildLimits
+from engine.core import (
+    Delta,
+    EngineState,
+    Finished,
+    ModelSpec,
+    Prefill,
+    Priority,
+    Request,
+    Restarted,
+    StreamEvent,
+)
+from engine.errors import (
+    EngineDied,
+    EngineError,
+    EngineStopped,
+    ModelInvalid,
+    ModelMissing,
+    ModelSetAside,
+    PromptTooLong,
+)
+from engine.restarts import RestartPolicy
+from engine.supervisor import EngineSupervisor
+from tests.engine.support import FAKE_CHILD, model_file, request
+
+QUICK = RestartPolicy(backoff_s=(0.01,))
+Make = Callable[..., EngineSupervisor]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    """Supervisors that are stopped after the test."""
+    made: list[EngineSupervisor] = []
+
+    def factory(**changes: Any) -> EngineSupervisor:
+        fields: dict[str, Any] = {
+            "model": changes.pop("model", None) or model_file(tmp_path),
+            "command": FAKE_CHILD,
+            "state_file": tmp_path / "engine.json",
+            "log_file": tmp_path / "engine.log",
+            "policy": QUICK,
+        }
+        made.append(EngineSupervisor(**{**fields, **changes}))
+        return made[-1]
+
+    yield factory
+    for engine in made:
+        await engine.stop()
+
+
+async def collect(engine: EngineSupervisor, asked: Request) -> list[StreamEvent]:
+    return [event async for event in engine.stream(asked)]
+
+
+def answer(events: list[StreamEvent]) -> str:
+    last = events[-1]
+    assert isinstance(last, Finished)
+    return last.text
+
+
+async def first_delta(stream: AsyncIterator[StreamEvent]) -> None:
+    async for event in stream:
+        if isinstance(event, Delta):
+            return
+    raise AssertionError("the stream ended without text")
+
+
+async def test_a_request_streams_and_the_status_follows(make: Make) -> None:
+    engine = make()
+    states: list[EngineState] = []
+    engine.subscribe(lambda status: states.append(status.state))
+    await engine.start()
+    events = await collect(engine, request("hello €"))
+    assert answer(events) == "hello €"
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == "hello €"
+    assert isinstance(events[0], Prefill)
+    assert engine.status.state is EngineState.READY
+    assert engine.status.n_ctx == 4096
+    assert engine.status.tokens_per_s is not None
+    assert engine.status.notice is None
+    pid = engine.status.pid
+    assert pid is not None
+    await engine.stop()
+    assert engine.status.state is EngineState.STOPPED
+    assert engine.status.pid is None
+    assert not psutil.pid_exists(pid)
+    assert list(dict.fromkeys(states)) == [
+        EngineState.STARTING,
+        EngineState.SELF_TEST,
+        EngineState.READY,
+        EngineState.BUSY,
+        EngineState.STOPPED,
+    ]
+
+
+async def test_a_stream_starts_the_child_by_itself_and_start_is_idempotent(make: Make) -> None:
+    engine = make()
+    assert answer(await collect(engine, request("hi"))) == "hi"
+    pid = engine.status.pid
+    await engine.start()
+    await engine.start()
+    assert engine.status.pid == pid
+
+
+async def test_tokens_are_counted_also_while_a_request_runs(make: Make) -> None:
+    engine = make()
+    stream = engine.stream(request("x" * 40))
+    await first_delta(stream)
+    assert await engine.count_tokens(["abc", ""]) == [3, 0]
+    assert [event async for event in stream][-1]
+
+
+async def test_a_person_passes_waiting_background_work(make: Make) -> None:
+    engine = make()
+    order: list[str] = []
+
+    async def ask(name: str, priority: Priority) -> None:
+        await collect(engine, request(name * 5, request_id=name, priority=priority))
+        order.append(name)
+
+    await engine.start()
+    running = engine.stream(request("z" * 20, request_id="z"))
+    await first_delta(running)
+    tasks = [
+        asyncio.create_task(ask("a", Priority.BACKGROUND)),
+        asyncio.create_task(ask("b", Priority.BACKGROUND)),
+        asyncio.create_task(ask("c", Priority.NORMAL)),
+        asyncio.create_task(ask("d", Priority.INTERACTIVE)),
+    ]
+    async for _ in running:
+        pass
+    await asyncio.gather(*tasks)
+    assert order == ["d", "c", "a", "b"]
+
+
+async def test_closing_a_stream_aborts_its_work_and_frees_the_child(make: Make) -> None:
+    engine = make()
+    stream = engine.stream(request("x" * 2000))
+    await first_delta(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+    async with asyncio.timeout(5):
+        assert answer(await collect(engine, request("next"))) == "next"
+    assert engine.status.deaths == 0
+
+
+async def test_cancelling_the_task_of_a_queued_request_drops_it(make: Make) -> None:
+    engine = make()
+    running = engine.stream(request("x" * 30, request_id="running"))
+    await first_delta(running)
+    queued = asyncio.create_task(collect(engine, request("y" * 2000, request_id="queued")))
+    await asyncio.sleep(0.05)
+    queued.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await queued
+    assert answer([event async for event in running]) == "x" * 30
+    async with asyncio.timeout(5):
+        assert answer(await collect(engine, request("next"))) == "next"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+async def test_a_death_in_the_middle_repeats_the_request_once(make: Make, number: signal.Signals) -> None:
+    engine = make()
+    events: list[StreamEvent] = []
+    killed = False
+    async for event in engine.stream(request("hello world")):
+        events.append(event)
+        if isinstance(event, Delta) and not killed:
+            killed = True
+            assert engine.status.pid is not None
+            os.kill(engine.status.pid, number)
+    restarts = [event for event in events if isinstance(event, Restarted)]
+    assert [event.reason for event in restarts] == [f"killed by {number.name}"]
+    assert answer(events) == "hello world", "the text from before the death is void"
+    assert engine.status.deaths == 1
+    assert engine.status.state is EngineState.READY
+
+
+async def test_a_child_that_falls_silent_is_killed_and_replaced(make: Make) -> None:
+    engine = make(limits=ChildLimits(work_s=0.6))
+    restarts: list[str] = []
+    stopped = False
+    async for event in engine.stream(request("hello world")):
+        if isinstance(event, Restarted):
+            restarts.append(event.reason)
+        elif isinstance(event, Delta) and not stopped:
+            stopped = True
+            assert engine.status.pid is not None
+            os.kill(engine.status.pid, signal.SIGSTOP)
+    assert restarts == ["gave no sign of life for 0.6 s"]
+
+
+async def test_a_request_that_kills_twice_fails_and_others_go_on(make: Make) -> None:
+    engine = make(env={"ENGINE_FAULT": "kill@token:5"})
+    await engine.start()
+    with pytest.raises(EngineDied, match="ended twice"):
+        await collect(engine, request("hello world"))
+    assert answer(await collect(engine, request("ok"))) == "ok"
+    assert engine.status.deaths == 2
+
+
+async def test_three_deaths_set_the_model_aside_until_it_is_retried(make: Make, tmp_path: Path) -> None:
+    engine = make(env={"ENGINE_FAULT": "segv@token:5"})
+    with pytest.raises(EngineDied):
+        await collect(engine, request("hello world"))
+    with pytest.raises(ModelSetAside, match="3 times within 5 minutes"):
+        await collect(engine, request("hello world"))
+    assert engine.status.state is EngineState.SET_ASIDE
+    assert engine.status.reason is not None
+    assert "SIGSEGV" in engine.status.reason
+    with pytest.raises(ModelSetAside, match="retry it or choose another model"):
+        await collect(engine, request("ok"))
+    with pytest.raises(ModelSetAside):
+        await engine.start()
+    with pytest.raises(ModelSetAside):
+        await engine.count_tokens(["x"])
+    await engine.retry_model()
+    assert answer(await collect(engine, request("ok"))) == "ok"
+    assert engine.status.reason is None
+
+
+async def test_requests_waiting_when_the_model_is_set_aside_all_hear_of_it(make: Make) -> None:
+    engine = make(env={"ENGINE_FAULT": "kill@token:2"}, policy=RestartPolicy(backoff_s=(0.01,), max_deaths=2))
+    results = await asyncio.gather(
+        *(collect(engine, request("hello", request_id=f"r{number}")) for number in range(3)),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [EngineDied, ModelSetAside, ModelSetAside]
+
+
+async def test_a_child_that_dies_idle_is_replaced_before_anybody_asks(make: Make) -> None:
+    engine = make()
+    await engine.start()
+    old = engine.status.pid
+    assert old is not None
+    os.kill(old, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        while engine.status.pid in {old, None} or engine.status.state is not EngineState.READY:
+            await asyncio.sleep(0.02)
+    assert engine.status.deaths == 1
+
+
+async def test_the_self_test_finds_settings_that_survive_and_remembers_them(
+    make: Make, tmp_path: Path
+) -> None:
+    engine = make(env={"ENGINE_FAULT": "segv@selftest:use_extra_bufts"})
+    await engine.start()
+    assert engine.status.safe_mode == "plain_buffers"
+    assert engine.status.notice == (
+        "The engine crashed with this computer's fastest instructions, so it runs with safe settings; "
+        "answers may be a little slower."
+    )
+    assert engine.status.deaths == 1
+    await engine.stop()
+    again = make(env={"ENGINE_FAULT": "segv@selftest"})
+    states: list[EngineState] = []
+    again.subscribe(lambda status: states.append(status.state))
+    await again.start()
+    assert again.status.safe_mode == "plain_buffers"
+    assert again.status.notice is not None
+    assert EngineState.SELF_TEST not in states, "what was found once is used directly"
+
+
+async def test_a_self_test_that_hangs_counts_as_a_crash(make: Make) -> None:
+    engine = make(env={"ENGINE_FAULT": "hang@selftest:flash_attention"}, limits=ChildLimits(load_s=0.6))
+    await engine.start()
+    assert engine.status.safe_mode == "most_careful"
+
+
+async def test_when_no_settings_survive_the_model_is_set_aside(make: Make, tmp_path: Path) -> None:
+    engine = make(env={"ENGINE_FAULT": "abort@selftest"})
+    with pytest.raises(ModelSetAside, match="most careful settings .killed by SIGABRT"):
+        await engine.start()
+    assert engine.status.state is EngineState.SET_ASIDE
+    assert engine.status.deaths == 3
+    assert not (tmp_path / "engine.json").exists()
+
+
+async def test_settings_that_stop_working_are_tested_again(make: Make) -> None:
+    first = make()
+    await first.start()
+    await first.stop()
+    engine = make(env={"ENGINE_FAULT": "segv@load:use_extra_bufts"})
+    await engine.start()
+    assert engine.status.safe_mode == "plain_buffers"
+
+
+async def test_a_missing_and_an_invalid_model_are_refused_with_a_sentence(make: Make, tmp_path: Path) -> None:
+    missing = make(model=ModelSpec(path=tmp_path / "no.gguf", name="no"))
+    with pytest.raises(ModelMissing, match="choose an existing GGUF"):
+        await missing.start()
+    assert missing.status.state is EngineState.STOPPED
+    assert missing.status.reason is not None
+    truncated = make(model=model_file(tmp_path, b"GGUF"))
+    with pytest.raises(ModelInvalid, match="cut off"):
+        await collect(truncated, request("hi"))
+    model_file(tmp_path)
+    assert answer(await collect(truncated, request("hi"))) == "hi", "a mended file works without more ado"
+
+
+async def test_a_model_that_the_child_refuses_is_no_death(make: Make) -> None:
+    engine = make(env={"FAKE_CHILD": "invalid"})
+    with pytest.raises(ModelInvalid, match="choose another"):
+        await engine.start()
+    assert engine.status.deaths == 0
+    assert engine.status.pid is None
+
+
+async def test_a_child_that_talks_garbage_is_not_believed(make: Make) -> None:
+    engine = make(env={"FAKE_CHILD": "garbage"})
+    with pytest.raises(ModelSetAside, match="broke the protocol"):
+        await engine.start()
+
+
+@pytest.mark.parametrize("command", [("/no/such/program",), ("/bin/false",)])
+async def test_a_child_that_can_not_be_started_is_given_up_after_three_tries(
+    make: Make, command: tuple[str, ...]
+) -> None:
+    engine = make(command=command)
+    with pytest.raises(ModelSetAside, match="3 times"):
+        await engine.start()
+
+
+async def test_the_request_s_own_error_reaches_its_caller(make: Make) -> None:
+    engine = make(model=None)
+    with pytest.raises(PromptTooLong) as caught:
+        await collect(engine, request("x" * 5000))
+    assert (caught.value.prompt_tokens, caught.value.n_ctx) == (5000, 4096)
+    assert answer(await collect(engine, request("ok"))) == "ok"
+
+
+async def test_stopping_fails_running_and_waiting_requests_and_later_ones(make: Make) -> None:
+    engine = make()
+    await engine.start()
+    tasks = [
+        asyncio.create_task(collect(engine, request("x" * 3000, request_id=f"r{number}")))
+        for number in range(3)
+    ]
+    await asyncio.sleep(0.2)
+    await engine.stop()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [EngineStopped] * 3
+    with pytest.raises(EngineStopped):
+        await collect(engine, request("late"))
+    await engine.stop()
+    await engine.start()
+    assert answer(await collect(engine, request("again"))) == "again"
+
+
+async def test_stopping_in_the_middle_of_a_start_ends_the_start(make: Make) -> None:
+    engine = make(env={"ENGINE_FAULT": "hang@load"})
+    starting = asyncio.create_task(engine.start())
+    async with asyncio.timeout(10):
+        while engine.status.pid is None:
+            await asyncio.sleep(0.01)
+    await engine.stop(timeout_s=1.0)
+    with pytest.raises(EngineStopped):
+        await starting
+    assert engine.status.state is EngineState.STOPPED
+
+
+async def test_a_stopped_child_that_does_not_go_is_killed_in_time(make: Make) -> None:
+    engine = make()
+    await engine.start()
+    pid = engine.status.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    async with asyncio.timeout(4):
+        await engine.stop(timeout_s=0.3)
+    assert not psutil.pid_exists(pid)
+
+
+async def test_a_listener_that_fails_does_not_harm_the_engine(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make()
+
+    def broken(_status: object) -> None:
+        raise ValueError("a bug in the listener")
+
+    unsubscribe = engine.subscribe(broken)
+    await engine.start()
+    unsubscribe()
+    unsubscribe()
+    assert answer(await collect(engine, request("ok"))) == "ok"
+    assert "a listener of the engine's status failed" in caplog.text
+
+
+async def test_nothing_private_is_logged(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="engine")
+    engine = make(env={"ENGINE_FAULT": "noise@token:3"})
+    assert answer(await collect(engine, request("private-text"))) == "private-text"
+    await engine.stop()
+    log = (tmp_path / "engine.log").read_text(encoding="utf-8")
+    assert "noise from native code" in log
+    assert "private-text" not in log + caplog.text
+
+
+async def test_every_refusal_is_an_engine_error_of_one_sentence(make: Make, tmp_path: Path) -> None:
+    engine = make(model=ModelSpec(path=tmp_path, name="folder"))
+    with pytest.raises(EngineError) as caught:
+        await engine.start()
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence

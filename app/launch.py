@@ -137,11 +137,8 @@ def _wait_until_up(
             exit_code = process.poll()
             pid = _answering_pid(client)
             if exit_code is not None:
-                sentence = (
-                    _last_line(stderr) or f"Hearth's runtime ended at once; look at {paths.runtime_log}."
-                )
                 failure = LaunchFailed if pid is None else ServedAlready
-                raise failure(sentence, exit_code if exit_code > 0 else 1)
+                raise failure(_sentence(stderr, paths), exit_code if exit_code > 0 else 1)
             if pid == process.pid:
                 return
             if cancelled():

@@ -96,7 +96,7 @@ def _follow(events: Iterator[ChatEvent], *, as_it_comes: bool) -> ChatDone:
             case contract.ChatRestarted(reason=reason):
                 if as_it_comes:
                     sys.stdout.write("\n\n")
-                screen.line(f"{reason} The answer begins anew.")
+                screen.line(f"The engine ended ({reason.rstrip('.')}); the answer begins anew.")
             case contract.ChatFailed(error=problem):
                 screen.clear()
                 raise ProblemReported(problem, 500)

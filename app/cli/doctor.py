@@ -28,15 +28,17 @@ def doctor(call: Invocation) -> int:
 
     It works also when the runtime is down. The exit code is 1 when something needs mending.
     """
-    checks = [
+    own = [
         check_home(call.paths),
         check_space(call.paths.root),
         check_display(),
         check_engine_package(),
         check_starter_model(),
         check_keyring(call.paths),
-        *ask_runtime(call.paths),
     ]
+    asked = ask_runtime(call.paths)
+    known_better = {check.name for check in asked}
+    checks = [*(check for check in own if check.name not in known_better), *asked]
     report = DoctorReport(ok=all(check.ok for check in checks), checks=checks)
     if call.json:
         emit(report)

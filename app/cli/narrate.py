@@ -6,6 +6,7 @@ from agents.contract import (
     EngineChanged,
     EngineInfo,
     Event,
+    Notice,
     ResultInfo,
     RunChanged,
     RunInfo,
@@ -38,6 +39,8 @@ class Narrator:
                 self._screen.line("  the run waits to go on from its last finished step")
             case EngineChanged(engine=engine):
                 self._engine(engine)
+            case Notice(text=text):
+                self._screen.line(f"  ! {text}")
             case _:
                 pass
 

@@ -11,8 +11,9 @@ from agents.contract import (
     EngineChanged,
     EngineInfo,
     Event,
+    Notice,
+    RunChanged,
     RunDetail,
-    RunProgress,
     Status,
     StepChanged,
 )
@@ -29,6 +30,7 @@ class PersonReporter:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._narrator = Narrator(screen)
+        self._killed = False
 
     def opened(self, stage: Stage) -> None:
         self._screen.line(
@@ -56,9 +58,12 @@ class PersonReporter:
         self._screen.hint("  … waiting until the file is complete")
 
     def happened(self, event: Event) -> None:
-        self._narrator.tell(event)
+        is_recovery = isinstance(event.data, EngineChanged) and event.data.engine.state in ("ready", "busy")
+        if not (self._killed and is_recovery):  # `recovered` says it better
+            self._narrator.tell(event)
 
     def killed(self, engine_pid: int, file: Path) -> None:
+        self._killed = True
         self._screen.line(
             f"  x the engine (process {engine_pid}) is killed in the middle of its answer, on purpose"
         )
@@ -101,6 +106,9 @@ class PersonReporter:
 class JsonReporter:
     """One JSON object per line; the last one is {"event": "done", …}."""
 
+    def __init__(self) -> None:
+        self._engine: tuple[str, int | None] | None = None
+
     def opened(self, stage: Stage) -> None:
         self._print("opened", home=str(stage.home), folder=str(stage.inbox))
 
@@ -113,10 +121,14 @@ class JsonReporter:
         self._print("arrived", number=number, of=of, file=file.name, size_bytes=file.stat().st_size)
 
     def happened(self, event: Event) -> None:
-        if isinstance(event.data, RunProgress):
+        data = event.data
+        if isinstance(data, EngineChanged):
+            before, self._engine = self._engine, (data.engine.state, data.engine.pid)
+            if self._engine == before:
+                return
+        elif not isinstance(data, StepChanged | RunChanged | Notice):
             return
-        if isinstance(event.data, StepChanged | EngineChanged) or event.data.type in ("run", "notice"):
-            self._print(event.data.type, at=event.at.isoformat(), **_fields(event))
+        self._print(data.type, at=event.at.isoformat(), **data.model_dump(mode="json", exclude={"type"}))
 
     def killed(self, engine_pid: int, file: Path) -> None:
         self._print("engine_killed", pid=engine_pid, file=file.name)
@@ -138,10 +150,6 @@ class JsonReporter:
 
     def _print(self, event: str, **fields: Any) -> None:
         print(json.dumps({"event": event, **fields}, ensure_ascii=False), flush=True)
-
-
-def _fields(event: Event) -> dict[str, Any]:
-    return event.data.model_dump(mode="json", exclude={"type"})
 
 
 def _summary(run: RunDetail) -> dict[str, Any]:

@@ -85,12 +85,12 @@ def test_a_restart_of_the_engine_leaves_no_half_answer_in_a_pipe(
 ) -> None:
     fake.chat_script = [
         ChatDelta(text="The s"),
-        ChatRestarted(reason="The engine died."),
+        ChatRestarted(reason="killed by SIGKILL"),
         *answer("The sky."),
     ]
     ended = hearth("ask", "Why?")
     assert ended.out == "The sky.\n"
-    assert ended.sentence() == "The engine died. The answer begins anew."
+    assert ended.sentence() == "The engine ended (killed by SIGKILL); the answer begins anew."
 
 
 def test_a_terminal_shows_the_answer_as_it_comes_and_no_control_characters(

@@ -13,6 +13,10 @@ MIN_SENTENCE_WORDS = 4
 MAX_SENTENCE_CHARS = 320
 MAX_TITLE_CHARS = 80
 MAX_TITLES = 6
+MIN_TELLING_WORDS = 6
+TELLING_ENOUGH = 3
+OUTRIGHT_ENOUGH = 2
+HEAD_CHARS = 300
 
 CATEGORIES = (
     "meeting notes",
@@ -28,22 +32,53 @@ CATEGORIES = (
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•+]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s*)?")
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s+(.+?)\s*#*\s*$")
+_NUMBERED_HEADING = re.compile(r"^\s*\d{1,2}(?:\.\d{1,2})*\.?\s+[A-Z][^.!?;:]{1,60}$")
+_PAGE_NUMBER = re.compile(r"^\s*(?:page|seite)?\s*\d{1,4}(?:\s*(?:/|of|von)\s*\d{1,4})?\s*$", re.IGNORECASE)
 _UNDERLINE = re.compile(r"^\s*(=+|-{3,})\s*$")
 _SUBJECT = re.compile(r"^\s*(?:subject|re|betreff|objet|asunto)\s*:\s*(.+)$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”’)]?\s+(?=[\"“‘(]?[A-Z0-9ÄÖÜÀ-Þ])")
 # A full stop after these does not end a sentence.
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|etc|e\.g|i\.e|approx|Ltd|Inc|Fig|p|pp)\.$")
-_ASKING = re.compile(
-    r"\b(?:please|must|should|shall|will|need(?:s)? to|ha(?:s|ve) to|ought to|action|to-?do|deadline|"
-    r"ask(?:s)? you to|is to|are to|agreed to|make sure|remember to|responsible for)\b"
-    r"|\b(?:by|before|no later than)\s+(?:the\s+)?(?:end\b|next\b|monday|tuesday|wednesday|thursday|friday|"
-    r"saturday|sunday|\d{1,2}(?:st|nd|rd|th)?\s+\w+|january|february|march|april|may|june|july|august|september|"
-    r"october|november|december)\b",
+# Somebody named, then a colon and a verb ("Tom: order the floor"), or a request to the reader.
+_ASSIGNED = re.compile(r"^(?:[A-Z][\w.'’-]+ ?){1,3}: [a-z]")
+_REQUEST = re.compile(
+    r"\b(?:please|(?:we|i) (?:kindly )?ask you to|could you|action:|to-?do:|remember to|make sure)\b",
     re.IGNORECASE,
 )
-# "will" and "must" also tell what merely happens; these subjects rarely can be asked to do anything.
-_NOT_ASKING = re.compile(
-    r"^(?:the|a|an|this|that|these|it|there|our|its)\s+(?:\w+\s+){0,3}will\s+(?:be|remain|stay|arrive|rise|fall|have)\b",
+# A person or "you" and "we" who must or will; other subjects mostly tell what merely happens.
+_DUTY = re.compile(
+    r"\b(?:must|needs? to|ha(?:s|ve) to|(?:is|are) (?:responsible for|asked to))\b"
+    r"|(?:^|[,;:] |\band )(?:You|you|We|we|I|They|they|[A-Z][a-zà-ÿ]+)(?: and [A-Z][a-zà-ÿ]+)? (?:will|should|shall)\b"
+)
+_NOBODY = frozenset(
+    [
+        "The",
+        "This",
+        "That",
+        "These",
+        "Those",
+        "It",
+        "There",
+        "A",
+        "An",
+        "Our",
+        "Its",
+        "Their",
+        "Some",
+        "Many",
+        "Each",
+        "Every",
+        "All",
+        "One",
+        "Two",
+        "Most",
+    ]
+)
+# A sentence that begins like this leans on the one before it and says little alone.
+_LEANING = re.compile(
+    r"^(?:this|these|those|that|it|its|they|them|he|she|his|her|their|but|and|or|so|then|thus|also|however|therefore|"
+    r"in other words|the other|the others|the last|the next|the same|both|none|one|another|if|second|third|finally|"
+    r"otherwise|such|there)\b",
     re.IGNORECASE,
 )
 _CATEGORY_HINTS = {
@@ -60,7 +95,8 @@ _CATEGORY_HINTS = {
         (
             "report",
             r"\b(?:annual|quarterly|monthly|survey|status|progress|final) report\b|\breport (?:on|of|to)\b|"
-            r"\b(?:findings|methodology|executive summary)\b",
+            r"^\W*(?:\w+ ){0,3}(?:report|review|study|survey|assessment|analysis)\b|"
+            r"\b(?:findings|methodology|executive summary|we measured)\b",
         ),
     )
 }
@@ -81,35 +117,54 @@ def sentences(text: str) -> list[str]:
 
 
 def title_candidates(text: str) -> list[str]:
-    """Lines that could name the document: headings, a subject line, the first line; at most MAX_TITLES.
+    """Lines that could name the document; never empty for a text that is not blank, at most MAX_TITLES.
 
-    Never empty for a text that is not blank.
+    A heading at the top or a subject line is the only one: nothing else names the document as well.
     """
-    found: dict[str, None] = {}
-    lines = [line.strip() for line in text.splitlines()]
-    for index, line in enumerate(lines):
-        heading = _HEADING.match(line) or _SUBJECT.match(line)
-        if heading:
-            found.setdefault(_short(heading[1]))
-        elif index + 1 < len(lines) and line and _UNDERLINE.match(lines[index + 1]):
-            found.setdefault(_short(line))
-        if len(found) == MAX_TITLES:
-            break
-    if not found:
-        first = next((line for line in lines if line), "")
-        found.setdefault(_short(first))
-    return [title for title in found if title]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    subject = next((match for line in lines if (match := _SUBJECT.match(line))), None)
+    heading = _HEADING.match(lines[0]) if lines else None
+    if heading or subject:
+        return [_short((heading or subject)[1])]  # type: ignore[index]
+    headings = (match[1] for line in lines if (match := _HEADING.match(line)))
+    found = dict.fromkeys(_short(title) for title in (*lines[:1], *headings))
+    return [title for title in found if title][:MAX_TITLES]
 
 
 def asking_sentences(candidates: Sequence[str]) -> list[str]:
-    """Those sentences whose wording says that somebody has to do something (English)."""
-    return [each for each in candidates if _ASKING.search(each) and not _NOT_ASKING.search(each)]
+    """Those sentences whose wording says that somebody has to do something (English).
+
+    Where a document lists its tasks or asks outright, its vaguer sentences are left out.
+    """
+    outright = [each for each in candidates if _ASSIGNED.search(each) or _REQUEST.search(each)]
+    if len(outright) >= OUTRIGHT_ENOUGH:
+        return outright
+    return [each for each in candidates if each in outright or _is_duty(each)]
+
+
+def telling_sentences(candidates: Sequence[str]) -> list[str]:
+    """Those sentences that can stand in a summary: they lean on no other one and ask for nothing; all, if few are left."""
+    asking = set(asking_sentences(candidates))
+    found = [
+        each
+        for each in candidates
+        if each not in asking and not _LEANING.search(each) and len(each.split()) >= MIN_TELLING_WORDS
+    ]
+    return found if len(found) >= TELLING_ENOUGH else list(candidates)
 
 
 def category_candidates(text: str) -> list[str]:
-    """The categories that the wording hints at, or all of them when it hints at none."""
-    hinted = [category for category, pattern in _CATEGORY_HINTS.items() if pattern.search(text)]
-    return hinted or list(CATEGORIES)
+    """The categories that the wording hints at most, or all of them when it hints at none.
+
+    The first lines weigh more: there a document says what it is.
+    """
+    head = text[:HEAD_CHARS]
+    score = {
+        category: 3 * len(pattern.findall(head)) + min(3, len(pattern.findall(text)))
+        for category, pattern in _CATEGORY_HINTS.items()
+    }
+    best = max(score.values())
+    return [category for category, points in score.items() if points == best] if best else list(CATEGORIES)
 
 
 def spread(candidates: Sequence[str], groups: int) -> list[list[str]]:
@@ -127,8 +182,9 @@ def normalised(text: str) -> str:
 def _blocks(paragraph: str) -> list[str]:
     """List items one by one, other lines joined; headings left out."""
     blocks: list[str] = []
-    for line in paragraph.splitlines():
-        if _HEADING.match(line) or _UNDERLINE.match(line) or _SUBJECT.match(line):
+    lines = paragraph.splitlines()
+    for line, following in itertools.pairwise([*lines, ""]):
+        if _is_furniture(line, following):
             blocks.append("")
             continue
         item = _LIST_ITEM.match(line)
@@ -138,6 +194,18 @@ def _blocks(paragraph: str) -> list[str]:
         else:
             blocks[-1] = f"{blocks[-1]} {stripped}"
     return [normalised(block) for block in blocks if block]
+
+
+def _is_furniture(line: str, following: str) -> bool:
+    """A heading, an underline, a subject line or a page number. A numbered line that runs on is a list item."""
+    if _NUMBERED_HEADING.match(line):
+        return not following[:1].islower()
+    return any(pattern.match(line) for pattern in (_HEADING, _UNDERLINE, _SUBJECT, _PAGE_NUMBER))
+
+
+def _is_duty(sentence: str) -> bool:
+    match = _DUTY.search(sentence)
+    return match is not None and match[0].lstrip(",;: ").split()[0] not in _NOBODY
 
 
 def _split(block: str) -> list[str]:

@@ -21,11 +21,12 @@ from agents.runs.digest.passages import (
     normalised,
     sentences,
     spread,
+    telling_sentences,
     title_candidates,
 )
 from engine.core import Message
 
-MAX_ACTION_ITEMS = 5
+MAX_ACTION_ITEMS = 8
 SUMMARY_SENTENCES = 3
 PART_SENTENCES = 2
 OPENING_PARTS = 12
@@ -88,7 +89,7 @@ class QuotingWriter:
     def ask_part(self, text: str) -> Question:
         found = sentences(text)
         properties = {
-            "summary": _one_of_each(spread(found, PART_SENTENCES)),
+            "summary": _one_of_each(spread(telling_sentences(found), PART_SENTENCES)),
             "action_items": _some_of(asking_sentences(found)),
         }
         example = {"summary": _EXAMPLE_SUMMARY, "action_items": _EXAMPLE_DIGEST["action_items"]}
@@ -102,16 +103,19 @@ class QuotingWriter:
 
     def ask_whole(self, text: str, notes: Sequence[Notes]) -> Question:
         """`notes` is empty for a text that fits at once; else the choice is among what they hold."""
-        found = [line for note in notes for line in note.summary] if notes else sentences(text)
-        asking = [item for note in notes for item in note.action_items] if notes else asking_sentences(found)
+        if notes:
+            shown = [line for note in notes for line in note.summary]
+            telling, asking = shown, asking_sentences([item for note in notes for item in note.action_items])
+        else:
+            shown = sentences(text)
+            telling, asking = telling_sentences(shown), asking_sentences(shown)
         properties = {
             "category": {"enum": category_candidates(text)},
             "title": {"enum": title_candidates(text)},
-            "summary": _one_of_each(spread(list(dict.fromkeys(found)), SUMMARY_SENTENCES)),
+            "summary": _one_of_each(spread(list(dict.fromkeys(telling)), SUMMARY_SENTENCES)),
             "action_items": _some_of(list(dict.fromkeys(asking))),
         }
-        shown = "\n".join(found) if notes else text
-        return self._question(shown, _ASK_DIGEST, properties, _EXAMPLE_DIGEST)
+        return self._question("\n".join(shown) if notes else text, _ASK_DIGEST, properties, _EXAMPLE_DIGEST)
 
     def read_whole(self, answer: Mapping[str, Any]) -> NewResult:
         return _result(answer, " ".join(dict.fromkeys(answer["summary"])))

@@ -15,6 +15,7 @@ from agents.runs.digest.passages import (
     normalised,
     sentences,
     spread,
+    telling_sentences,
     title_candidates,
 )
 
@@ -91,6 +92,27 @@ def test_a_long_title_is_cut_at_a_word() -> None:
 )
 def test_sentences_that_ask_for_something_are_told_by_their_wording(sentence: str, asks: bool) -> None:
     assert asking_sentences([sentence]) == ([sentence] if asks else [])
+
+
+def test_where_tasks_are_listed_vaguer_sentences_are_left_out() -> None:
+    listed = ["Tom: order the cork floor by 22 May.", "Priya: write the text for the sign."]
+    assert asking_sentences(["You must wait for the review.", *listed]) == listed
+
+
+def test_a_summary_is_made_of_sentences_that_stand_alone_and_ask_for_nothing() -> None:
+    telling = [
+        "The library was built in 1911 and extended in 1968.",
+        "Water levels stayed normal during the whole week.",
+        "The heated area is 1,240 square metres.",
+    ]
+    leaning = ["It has solid brick walls and high windows.", "The other twenty come from a workshop."]
+    assert telling_sentences([*leaning, *telling, "Ana must order a spare part."]) == telling
+    assert telling_sentences(leaning) == leaning
+
+
+def test_page_numbers_and_numbered_headings_are_no_sentences() -> None:
+    text = "Page 3\n2. The building and its use\nThe library was built in 1911.\n3. Tom repairs the\nold fan today.\n4 / 5"
+    assert sentences(text) == ["The library was built in 1911.", "Tom repairs the old fan today."]
 
 
 @pytest.mark.parametrize(

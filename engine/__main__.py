@@ -41,8 +41,9 @@ def main() -> int:
 
 
 def _serve(incoming: int, outgoing: int) -> None:
+    from engine.child_pipes import Inbox, Outbox
     from engine.faults import Faults
-    from engine.server import EngineServer, Inbox, Outbox
+    from engine.server import EngineServer
 
     inbox, outbox = Inbox(incoming), Outbox(outgoing)
     threading.Thread(target=inbox.read_forever, name="engine-inbox", daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -95,7 +96,16 @@ class Request:
             raise RequestInvalid(
                 f"The messages have more than {MAX_PROMPT_CHARS:,} characters; split the text."
             )
-        if self.json_schema is not None and self.sampling.stop:
+        self._check_schema()
+
+    def _check_schema(self) -> None:
+        if self.json_schema is None:
+            return
+        try:
+            json.dumps(dict(self.json_schema), ensure_ascii=False, allow_nan=False).encode("utf-8")
+        except (TypeError, ValueError, RecursionError):
+            raise RequestInvalid("The JSON schema is not plain JSON; write it as a JSON object.") from None
+        if self.sampling.stop:
             raise RequestInvalid("Stop strings would cut the JSON; use a schema or stop strings, not both.")
 
 

@@ -6,6 +6,7 @@ Runs in: runtime process, event loop thread only.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from engine.errors import EngineStopped, ModelInvalid, ModelSetAside
 from engine.gguf import check_model_file
 from engine.messages import PROTOCOL, Hello, Load, Loaded, LoadFailed
 from engine.safe_settings import LADDER, SafeMode, SettingsMemory, cpu_model, settings_key
+
+log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
 
@@ -70,11 +73,11 @@ class StartUp:
             try:
                 return await self._load(child, remembered, self_test=False)
             except ChildDied:
-                self._memory.forget(key)  # what was true once is not any more: try the ladder next time
+                self._keep(key, None)  # what was true once is not any more: try the ladder next time
                 raise
         self._on_self_test()
         started = await self._climb_down(child)
-        self._memory.remember(key, started.mode)
+        self._keep(key, started.mode)
         return started
 
     async def _climb_down(self, child: EngineChild | None) -> Started:
@@ -131,6 +134,15 @@ class StartUp:
         except BaseException as error:
             await self._give_up(child, error)
             raise
+
+    def _keep(self, key: str, mode: SafeMode | None) -> None:
+        try:
+            if mode is None:
+                self._memory.forget(key)
+            else:
+                self._memory.remember(key, mode)
+        except OSError as error:  # such as a full disk: the engine works all the same
+            log.warning("the engine's settings were not remembered: %s", error.strerror)
 
     def _refuse_when_stopping(self) -> None:
         if self._is_stopping():

@@ -20,7 +20,7 @@ from engine.bounded_log import BoundedLog
 from engine.child_process import ChildDied, ChildLimits, EngineChild, clean_environment
 from engine.core import (
     ALLOWED_TRANSITIONS,
-    Delta,
+    MAX_PROMPT_CHARS,
     EngineState,
     EngineStatus,
     Finished,
@@ -30,8 +30,16 @@ from engine.core import (
     Restarted,
     StreamEvent,
 )
-from engine.errors import EngineDied, EngineError, EngineStopped, ModelSetAside, error_from_wire
-from engine.messages import Abort, Count, Done, Failed, Progress, Submit, Text
+from engine.errors import (
+    EngineDied,
+    EngineError,
+    EngineStopped,
+    ModelSetAside,
+    RequestInvalid,
+    error_from_wire,
+)
+from engine.job import Job
+from engine.messages import Count, Done, Failed, Progress, Text
 from engine.restarts import DeathRecord, RestartPolicy, SetAside
 from engine.safe_settings import NOTICES, SafeMode, SettingsMemory
 from engine.start_up import Started, StartUp
@@ -68,52 +76,6 @@ class Engine(Protocol):
     def subscribe(self, callback: Callable[[EngineStatus], None]) -> Callable[[], None]:
         """Call back with each new status; returns the way to end that."""
         ...
-
-
-class _Job:
-    """One request between the caller of stream() and the dispatcher."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.events: asyncio.Queue[StreamEvent | EngineError] = asyncio.Queue()
-        self.closed = False
-        self._parts: list[str] = []
-        self._child: EngineChild | None = None
-
-    @property
-    def text(self) -> str:
-        """The answer so far."""
-        return "".join(self._parts)
-
-    def submit_to(self, child: EngineChild) -> None:
-        """Hand the request to a child; what an earlier child said is void."""
-        self._parts.clear()
-        self._child = child
-        request = self.request
-        child.post(
-            Submit(
-                id=request.id,
-                messages=request.messages,
-                sampling=request.sampling,
-                json_schema=request.json_schema,
-            )
-        )
-
-    def take(self, text: Text) -> None:
-        """Note new text and pass it on."""
-        self._parts.append(text.text)
-        self.events.put_nowait(Delta(text=text.text, tokens=text.tokens))
-
-    def detach(self) -> None:
-        """The child has nothing to do with this request any more."""
-        self._child = None
-
-    def close(self) -> None:
-        """The caller is gone: stop the work, wherever it is."""
-        if not self.closed:
-            self.closed = True
-            if self._child is not None:
-                self._child.post(Abort(id=self.request.id))
 
 
 class EngineSupervisor(Engine):
@@ -154,8 +116,8 @@ class EngineSupervisor(Engine):
             on_death=self._note_death,
             is_stopping=self._stopping.is_set,
         )
-        self._line: WaitingLine[_Job] = WaitingLine()
-        self._current: _Job | None = None
+        self._line: WaitingLine[Job] = WaitingLine()
+        self._current: Job | None = None
         self._child: EngineChild | None = None
         self._started: Started | None = None
         self._trust_memory = True
@@ -205,7 +167,7 @@ class EngineSupervisor(Engine):
         SchemaUnsupported, EngineDied or EngineStopped.
         """
         self._refuse_when_unavailable()
-        job = _Job(request)
+        job = Job(request)
         self._line.push(job, request.priority)
         self._ensure_dispatcher()
         self._wake.set()
@@ -224,9 +186,14 @@ class EngineSupervisor(Engine):
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has for this model. Raises as stream() does."""
         self._refuse_when_unavailable()
+        if sum(map(len, texts)) > MAX_PROMPT_CHARS:
+            raise RequestInvalid(
+                f"There are more than {MAX_PROMPT_CHARS:,} characters to count; split the text."
+            )
+        clean = tuple(text.encode("utf-8", "replace").decode("utf-8") for text in texts)
         for _ in range(2):
             child = (await self._ensure_child()).child
-            message = Count(id=f"count-{next(self._count_ids)}", texts=tuple(texts))
+            message = Count(id=f"count-{next(self._count_ids)}", texts=clean)
             with suppress(ChildDied):
                 return await child.count(message, self._limits.work_s)
         raise EngineDied("The engine ended twice while it counted tokens; try again.")
@@ -270,7 +237,7 @@ class EngineSupervisor(Engine):
                         self._current = None
             await self._revive()
 
-    async def _serve(self, job: _Job) -> None:
+    async def _serve(self, job: Job) -> None:
         """Run one request, a second time if the child dies. Raises EngineError."""
         for attempt in (1, 2):
             if job.closed:
@@ -288,7 +255,7 @@ class EngineSupervisor(Engine):
             else:
                 return
 
-    async def _run_on(self, child: EngineChild, job: _Job) -> None:
+    async def _run_on(self, child: EngineChild, job: Job) -> None:
         """Follow one request on one child to its end. Raises ChildDied or the request's own error."""
         self._set_state(EngineState.BUSY)
         try:
@@ -301,7 +268,7 @@ class EngineSupervisor(Engine):
             if child.death is None and not self._stopping.is_set():
                 self._set_state(EngineState.READY)
 
-    async def _follow(self, child: EngineChild, job: _Job) -> bool:
+    async def _follow(self, child: EngineChild, job: Job) -> bool:
         """Pass one message on; True after the last one."""
         message = await child.receive()
         if getattr(message, "id", None) != job.request.id:

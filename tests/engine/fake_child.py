@@ -14,10 +14,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine.child_guard import PARENT_PID_NAME, die_with_parent, private_channel
+from engine.child_pipes import Inbox, Outbox
 from engine.errors import ModelInvalid
 from engine.faults import Faults
 from engine.messages import Load
-from engine.server import EngineServer, Inbox, Outbox, Runner
+from engine.server import EngineServer, Runner
 from tests.engine.support import EchoRunner
 
 

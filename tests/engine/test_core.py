@@ -101,3 +101,13 @@ def test_a_context_too_small_to_be_of_use_is_refused(tmp_path: object) -> None:
 
     with pytest.raises(RequestInvalid, match="n_ctx"):
         ModelSpec(path=Path("x.gguf"), name="x", n_ctx=16)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"a": object()}, {"a": math.nan}, {"a": "\ud800"}, {1: {2, 3}}],
+    ids=["object", "nan", "surrogate", "set"],
+)
+def test_a_schema_that_is_no_json_is_refused(schema: dict[str, object]) -> None:
+    with pytest.raises(RequestInvalid, match="plain JSON"):
+        Request(id="r", messages=(Message(role="user", content="x"),), json_schema=schema)

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from engine.child_pipes import BEAT_INTERVAL_S, Inbox, Outbox
 from engine.core import FinishReason, Message, SamplingParams
 from engine.errors import ModelInvalid, SchemaUnsupported
 from engine.faults import Faults
@@ -27,7 +28,7 @@ from engine.messages import (
     parse_from_child,
 )
 from engine.safe_settings import LoadSettings
-from engine.server import BEAT_INTERVAL_S, EngineServer, Inbox, Outbox
+from engine.server import EngineServer
 from tests.engine.support import EchoRunner
 
 LOAD = Load(path="/m.gguf", n_ctx=None, n_threads=None, settings=LoadSettings(), self_test=False)

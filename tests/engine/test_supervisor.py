@@ -30,6 +30,7 @@ from engine.errors import (
     ModelMissing,
     ModelSetAside,
     PromptTooLong,
+    RequestInvalid,
 )
 from engine.restarts import RestartPolicy
 from engine.supervisor import EngineSupervisor
@@ -416,3 +417,20 @@ async def test_every_refusal_is_an_engine_error_of_one_sentence(make: Make, tmp_
     sentence = str(caught.value)
     assert sentence.endswith(".")
     assert "\n" not in sentence
+
+
+async def test_a_disk_that_takes_no_settings_file_does_not_stop_the_engine(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    engine = make(state_file=blocked / "engine.json")
+    assert answer(await collect(engine, request("ok"))) == "ok"
+    assert "were not remembered" in caplog.text
+
+
+async def test_text_that_can_not_be_sent_is_counted_or_refused(make: Make) -> None:
+    engine = make()
+    assert await engine.count_tokens(["a\ud800"]) == [2]
+    with pytest.raises(RequestInvalid, match="split the text"):
+        await engine.count_tokens(["x" * 4_000_001])

@@ -31,6 +31,7 @@ from engine.errors import EngineError, EngineStopped
 from engine.supervisor import Engine
 
 PROGRESS_INTERVAL_S = 0.25
+ENGINE_CAME_BACK = "The engine ended unexpectedly and was started again; the step in work is repeated."
 INTERNAL_ERROR = "An internal error ended this step; the log names the place in the code."
 
 
@@ -125,7 +126,7 @@ class RunContext:
                     progress.wrote(event.tokens)
                 case Restarted():
                     progress = _Progress(self._bus, self.run.id, step.seq)
-                    self._bus.publish(contract.Notice(level=contract.NoticeLevel.WARNING, text=event.reason))
+                    self._bus.publish(contract.Notice(level=contract.NoticeLevel.INFO, text=ENGINE_CAME_BACK))
                 case Finished():
                     finished = event
         if finished is None:

@@ -29,6 +29,7 @@ from engine.core import Message
 MAX_ACTION_ITEMS = 8
 SUMMARY_SENTENCES = 3
 PART_SENTENCES = 2
+LEAD_SENTENCES = 4
 OPENING_PARTS = 12
 
 # Models below this size make up facts when they write freely; measured on SmolLM2-135M, see agents/README.md.
@@ -104,15 +105,19 @@ class QuotingWriter:
     def ask_whole(self, text: str, notes: Sequence[Notes]) -> Question:
         """`notes` is empty for a text that fits at once; else the choice is among what they hold."""
         if notes:
-            shown = [line for note in notes for line in note.summary]
-            telling, asking = shown, asking_sentences([item for note in notes for item in note.action_items])
+            # A document says at its beginning what it is about, so one sentence comes from there.
+            lead = telling_sentences(sentences(text))[:LEAD_SENTENCES]
+            noted = [line for note in notes for line in note.summary if line not in lead]
+            shown = [*lead, *noted]
+            telling = [lead, *spread(noted, SUMMARY_SENTENCES - 1)]
+            asking = asking_sentences([item for note in notes for item in note.action_items])
         else:
             shown = sentences(text)
-            telling, asking = telling_sentences(shown), asking_sentences(shown)
+            telling, asking = spread(telling_sentences(shown), SUMMARY_SENTENCES), asking_sentences(shown)
         properties = {
             "category": {"enum": category_candidates(text)},
             "title": {"enum": title_candidates(text)},
-            "summary": _one_of_each(spread(list(dict.fromkeys(telling)), SUMMARY_SENTENCES)),
+            "summary": _one_of_each(telling),
             "action_items": _some_of(list(dict.fromkeys(asking))),
         }
         return self._question("\n".join(shown) if notes else text, _ASK_DIGEST, properties, _EXAMPLE_DIGEST)

@@ -43,10 +43,19 @@ def test_a_small_model_can_only_quote() -> None:
     assert question.schema["properties"]["title"] == {"enum": ["Spring"]}
 
 
-def test_notes_of_a_long_document_are_all_that_its_digest_chooses_among() -> None:
-    notes = [Notes(summary=("One fact stands here.",), action_items=("Tom must call.",))]
-    question = QuotingWriter().ask_whole(TEXT, notes)
-    assert choices(dict(question.schema), "summary") == [["One fact stands here."]]
+def test_the_digest_of_a_long_document_chooses_among_its_beginning_and_the_notes() -> None:
+    beginning = [f"The opening sentence number {i} tells of rivers." for i in range(4)]
+    text = "\n\n".join([*beginning, "A later sentence of the long text stands here."])
+    notes = [
+        Notes(summary=("One noted fact stands here.",), action_items=("Tom must call.",)),
+        Notes(summary=("Another noted fact stands here.",), action_items=()),
+    ]
+    question = QuotingWriter().ask_whole(text, notes)
+    assert choices(dict(question.schema), "summary") == [
+        beginning,
+        ["One noted fact stands here."],
+        ["Another noted fact stands here."],
+    ]
     assert choices(dict(question.schema), "action_items") == [["Tom must call."]]
 
 

@@ -40,7 +40,8 @@ class KeyDialog(QDialog):
         self._box.addWidget(Label(lead, "muted", wrap=True))
         self._add_passphrase()
         self._add_key_file()
-        self._add_no_encryption()
+        if is_new:
+            self._add_no_encryption()
         self._problem = Label(role="danger", wrap=True)
         self._problem.hide()
         self._box.addWidget(self._problem)
@@ -53,7 +54,6 @@ class KeyDialog(QDialog):
         row(1, later, self._ok, parent=self._box)
         self.setMinimumWidth(self.fontMetrics().averageCharWidth() * 78)
         self._passphrase.setChecked(True)
-        self._draw()
 
     def _add_passphrase(self) -> None:
         self._passphrase = self._choice(
@@ -70,7 +70,10 @@ class KeyDialog(QDialog):
 
     def _add_key_file(self) -> None:
         self._key_file = self._choice(
-            "A key file", "Hearth makes or reads a file that only you can read; keep a copy of it elsewhere."
+            "A key file",
+            "Hearth makes a file that only you can read, or takes one that it made; keep a copy of it elsewhere."
+            if self._is_new
+            else "The file that was made for this home, or one that holds the recovery code.",
         )
         self._path = QLineEdit()
         self._path.setPlaceholderText("Path of the key file")
@@ -80,15 +83,13 @@ class KeyDialog(QDialog):
         row(self._path, self._browse, parent=self._box)
 
     def _add_no_encryption(self) -> None:
-        self._open = self._choice(
-            "No encryption", "Everybody who can read this disk can read what your agents wrote."
-        )
+        self._choice("No encryption", "Everybody who can read this disk can read what your agents wrote.")
 
     def _choice(self, title: str, explanation: str) -> QRadioButton:
         self._box.addSpacing(SPACE)
         choice = QRadioButton(title)
         choice.setAccessibleDescription(explanation)
-        choice.toggled.connect(self._draw)
+        choice.toggled.connect(lambda _on: self._draw())
         self._box.addWidget(choice)
         self._box.addWidget(Label(explanation, "muted", wrap=True))
         return choice
@@ -102,8 +103,6 @@ class KeyDialog(QDialog):
         return LaunchOptions(insecure_no_encryption=True)
 
     def _draw(self) -> None:
-        if not hasattr(self, "_open"):
-            return
         for each in (self._field, self._repeat):
             each.setEnabled(self._passphrase.isChecked())
         self._path.setEnabled(self._key_file.isChecked())

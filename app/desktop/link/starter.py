@@ -19,7 +19,9 @@ from app.launch import LaunchFailed, LaunchOptions, ServedAlready, start_runtime
 
 _POLL_MS = 50
 _STOP_WITHIN_S = 20.0
-_KEY_WORDS = ("passphrase", "key", "encrypt")
+USAGE_EXIT_CODE = 2
+# What the runtime's sentences about a missing or wrong key name, and its others do not.
+_KEY_WORDS = ("--key-file", "--passphrase", "passphrase is", "keyring", "key file")
 
 Start = Callable[[Path, LaunchOptions, Callable[[], bool]], "subprocess.Popen[bytes] | None"]
 
@@ -43,13 +45,16 @@ def start_by_launching(
 
 
 def failure_of(error: ClientError, options: LaunchOptions) -> StartFailed:
-    """Whether the key is what is missing: exit code 2 about the key, or any failure with a passphrase just typed."""
+    """Tells a missing or refused key from other trouble.
+
+    Its remedies are for the terminal; in the window a dialog offers them, so only what is wrong is kept.
+    """
     sentence = str(error)
-    about_key = any(word in sentence.lower() for word in _KEY_WORDS)
-    wants_choice = isinstance(error, LaunchFailed) and error.exit_code == 2
-    return StartFailed(
-        sentence=sentence, needs_key=about_key and (wants_choice or options.passphrase is not None)
-    )
+    misses_key = isinstance(error, LaunchFailed) and error.exit_code == USAGE_EXIT_CODE
+    refused = options != LaunchOptions() and "key" in sentence.lower()
+    if refused or (misses_key and any(word in sentence for word in _KEY_WORDS)):
+        return StartFailed(sentence=sentence.split(";", maxsplit=1)[0].rstrip(".") + ".", needs_key=True)
+    return StartFailed(sentence=sentence, needs_key=False)
 
 
 class RuntimeStarter(QObject):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _LIST_ITEM = re.compile(r"^ {0,3}(?:[-*+]|\d{1,9}[.)])(?:\s|$)")
 
+_MAYBE_ITEM = re.compile(r"^ {0,3}(?:[-*+]|\d{1,9}[.)]?)$")  # a line so short that it may become one
+
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
@@ -46,6 +48,8 @@ class BlockSplitter:
         for line in whole:
             self._take(line.removesuffix("\r"))
         self._line = rest
+        if rest.strip() and self._fence is None and not _MAYBE_ITEM.match(rest):
+            self._begin_after_blank(rest)  # the words of a new paragraph: no need to wait for the end of its line
 
     def finish(self) -> None:
         """The text is complete: the tail is closed too."""
@@ -69,9 +73,12 @@ class BlockSplitter:
             self._close_text()
             self._fence, self._language = fence[1], fence[2].strip().split(" ")[0]
         else:
-            if line.strip() and self._lines and not self._lines[-1].strip() and not self._belongs(line):
-                self._close_text()
+            self._begin_after_blank(line)
             self._lines.append(line)
+
+    def _begin_after_blank(self, line: str) -> None:
+        if line.strip() and self._lines and not self._lines[-1].strip() and not self._belongs(line):
+            self._close_text()
 
     def _belongs(self, line: str) -> bool:
         """Whether a line after a blank one goes on with the open block."""

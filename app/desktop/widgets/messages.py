@@ -42,7 +42,9 @@ class QuestionView(QWidget):
         """A short question gets a short bubble; a long one takes what there is."""
         if len(text) > SHORT_CHARS:
             return QWIDGETSIZE_MAX // 2
-        return max(self.fontMetrics().horizontalAdvance(line.replace("\t", " " * 8)) for line in text.split("\n"))
+        return max(
+            self.fontMetrics().horizontalAdvance(line.replace("\t", " " * 8)) for line in text.split("\n")
+        )
 
 
 class AnswerView(QWidget):

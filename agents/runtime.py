@@ -18,7 +18,7 @@ from agents.api import ApiServer, bind_socket, create_app
 from agents.chat import Chat
 from agents.clock import Clock
 from agents.core import FileState, NewOccurrence, RunStatus
-from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, resolve_key
+from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, remember_key, resolve_key
 from agents.errors import NotFound
 from agents.events import EventBus
 from agents.models.local import BUILT_IN, EnginePool
@@ -262,6 +262,7 @@ async def serve(
     default_model = ModelSpec(path=model, name=model.stem) if model else built_in_model()
     key = await asyncio.to_thread(resolve_key, paths, key_options)
     store = await Store.open(paths.database, key, clock=clock)
+    await asyncio.to_thread(remember_key, paths, key)  # only a key that opens the database is worth remembering
     runtime = Runtime(paths=paths, store=store, key=key, clock=clock, default_model=default_model)
     on_runtime(runtime)
     await runtime.run()

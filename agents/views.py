@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agents import contract
-from agents.core import Agent, ChatTurn, Conversation, Result, Revision, Run, RunStatus, Step, StepUsage
+from agents.core import Agent, ChatTurn, Conversation, Result, Revision, Run, RunStatus, Step
 from agents.definitions import asks_of, watched_folders
 from engine.core import EngineStatus
 

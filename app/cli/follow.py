@@ -23,9 +23,10 @@ from app.cli.screen import Screen
 from app.client import RuntimeClient, RuntimeUnreachable
 
 # A stream that says nothing for so long is opened again, and the state read anew: an event may have been lost.
-SILENCE_S = 15.0
+# It is less than the 15 s after which the runtime sends a sign of life, which would hide the silence.
+SILENCE_S = 10.0
 _RETRY_S = 0.5
-_FINAL = frozenset({"succeeded", "failed", "cancelled"})
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
 _STATE_READ_ID = 0  # the id of an event that was made here from a state that was read
 
 
@@ -120,7 +121,7 @@ class Follower:
             self._listener.gap("Hearth is back")
         if self._run_id is None:
             self._run_id = self._at_work()
-        if self._run_id is not None and (run := self._client.run(self._run_id)).status in _FINAL:
+        if self._run_id is not None and (run := self._client.run(self._run_id)).status in FINAL:
             return run
         for event in events:
             if isinstance(event.data, Stopping):
@@ -134,7 +135,7 @@ class Follower:
                 self._run_id = run_id
             if run_id != self._run_id:
                 continue
-            if isinstance(event.data, RunChanged | RunFailed) and event.data.run.status in _FINAL:
+            if isinstance(event.data, RunChanged | RunFailed) and event.data.run.status in FINAL:
                 return self._client.run(run_id)
             self._listener.event(event)
         return None

@@ -26,13 +26,12 @@ from agents.contract import (
     Status,
     StepChanged,
 )
+from app.cli.follow import FINAL, SILENCE_S
 from app.client import ClientError, RuntimeClient, RuntimeUnreachable
 
 DIGEST_AGENT = "Document digest"
-SILENCE_S = 10.0
 # Progress is told a few times a second; so long without any news about a document means that none will come.
 STALL_S = 180.0
-_FINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class DemoFailed(ClientError):
@@ -160,7 +159,7 @@ class Show:
     def _on_run(self, run: RunInfo) -> None:
         self._run_id = run.id
         self._last_news_at = self._monotonic()
-        if run.status not in _FINAL:
+        if run.status not in FINAL:
             return
         ended = self._client.run(run.id)
         self.outcome.runs.append(ended)

@@ -16,7 +16,7 @@ from tests.app.desktop.fake_runtime import FakeRuntime, an_event
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """Event data; functions, called on the way; numbers of seconds to wait. It begins after `after` was answered."""
+    """Event data; raw text; functions, called on the way; numbers of seconds to wait. It begins after `after` was answered."""
 
     steps: tuple[Any, ...]
     after: str | None
@@ -74,6 +74,8 @@ class ScriptedRuntime(FakeRuntime):
         for number, step in enumerate(script.steps, start=1):
             if isinstance(step, int | float):
                 await asyncio.sleep(step)
+            elif isinstance(step, str):
+                yield f"data: {step}\n\n"
             elif callable(step):
                 step()
             else:

@@ -1,5 +1,10 @@
 #!/bin/sh
-# Takes the README's picture: runs the demo's work in the real window and saves what is on the (virtual) screen.
+# Takes the README's picture: does the demo's work on a throw-away home, opens the real window on it and saves what it shows.
 set -eu
 cd "$(dirname "$0")/../.."
-exec .venv/bin/python -m tests.tools.screenshot "${1:-assets/screenshot.png}"
+picture="${1:-assets/screenshots/home-light.png}"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+.venv/bin/hearth demo --home "$work/home" --keep
+mkdir -p "$(dirname "$picture")"
+.venv/bin/python tests/tools/screenshot.py "$picture" --home "$work/home"

@@ -262,7 +262,8 @@ async def serve(
     default_model = ModelSpec(path=model, name=model.stem) if model else built_in_model()
     key = await asyncio.to_thread(resolve_key, paths, key_options)
     store = await Store.open(paths.database, key, clock=clock)
-    await asyncio.to_thread(remember_key, paths, key)  # only a key that opens the database is worth remembering
+    # Only now: a key that does not open the database is not worth remembering.
+    await asyncio.to_thread(remember_key, paths, key)
     runtime = Runtime(paths=paths, store=store, key=key, clock=clock, default_model=default_model)
     on_runtime(runtime)
     await runtime.run()

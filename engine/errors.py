@@ -91,7 +91,7 @@ class SchemaUnsupported(RequestError):
     code = "schema_unsupported"
 
     def __init__(self, keyword: str) -> None:
-        super().__init__(f"The JSON schema can't be enforced because of {keyword}; leave that part out.")
+        super().__init__(f"The JSON schema can't be enforced ({keyword}); leave that part out.")
         self.keyword = keyword
 
     @property

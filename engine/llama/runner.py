@@ -28,6 +28,7 @@ from engine.safe_settings import LoadSettings
 from engine.scheduler import common_prefix
 
 N_BATCH = 512
+_NO_CHAT_MODEL = "The model {path} does not write text; choose a chat model."
 _SEQ_ID = 0
 _DECODE_OK, _DECODE_ABORTED = 0, 2
 
@@ -68,7 +69,7 @@ class LlamaRunner:
         self._special_texts = special_text_pattern(self._vocabulary.special_texts())
         self._grammars = GrammarFactory(self._vocabulary)
         self.n_batch = N_BATCH
-        self._context = self._make_context(load.n_ctx, load.settings)
+        self._context = self._make_context(Path(load.path), load.n_ctx, load.settings)
         self.n_ctx: int = llama_cpp.llama_n_ctx(self._context)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(N_BATCH, 0, 1)
@@ -202,10 +203,10 @@ class LlamaRunner:
             )
         if llama_cpp.llama_model_has_encoder(model) or not llama_cpp.llama_model_has_decoder(model):
             llama_cpp.llama_model_free(model)
-            raise ModelInvalid(f"The model {path} does not write text; choose a chat model.")
+            raise ModelInvalid(_NO_CHAT_MODEL.format(path=path))
         return model
 
-    def _make_context(self, n_ctx: int | None, settings: LoadSettings) -> Any:
+    def _make_context(self, path: Path, n_ctx: int | None, settings: LoadSettings) -> Any:
         trained: int = llama_cpp.llama_model_n_ctx_train(self._model)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = min(n_ctx or DEFAULT_N_CTX, trained) if trained > 0 else n_ctx or DEFAULT_N_CTX
@@ -225,6 +226,10 @@ class LlamaRunner:
                 f"There is no room for a context of {params.n_ctx:,} tokens "
                 f"({self._library.last_error()}); choose a smaller n_ctx or a smaller model."
             )
+        if not llama_cpp.llama_get_causal_attn(context):  # an embedding model
+            llama_cpp.llama_free(context)
+            llama_cpp.llama_model_free(self._model)
+            raise ModelInvalid(_NO_CHAT_MODEL.format(path=path))
         return context
 
     def _on_load_progress(self, _progress: float, _data: int | None) -> bool:

@@ -178,6 +178,7 @@ async def test_native_output_on_stdout_does_not_disturb_an_answer(make: Make, tm
     assert "Tell me about the sea" not in log
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc and seccomp are Linux's")
 async def test_the_child_has_no_keys_no_network_and_no_core_dumps(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

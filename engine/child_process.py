@@ -53,7 +53,7 @@ class ChildDied(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ChildLimits:
-    """How long the child may be silent before it counts as hung."""
+    """How long the child may be silent before it counts as hung; it gives a sign of life each half second."""
 
     hello_s: float = 30.0  # importing the native libraries from a cold disk
     load_s: float = 60.0  # between two signs of progress

@@ -35,8 +35,8 @@ class Listener(Protocol):
 
     def event(self, event: Event) -> None: ...
 
-    def gap(self, sentence: str) -> None:
-        """The runtime went away or came back."""
+    def note(self, sentence: str) -> None:
+        """Why nothing happens: there is no run yet, the runtime went away or came back."""
         ...
 
     def end(self, run: RunDetail) -> None: ...
@@ -48,7 +48,7 @@ class JsonListener:
     def event(self, event: Event) -> None:
         emit(event, compact=True)
 
-    def gap(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
         pass
 
     def end(self, run: RunDetail) -> None:
@@ -66,7 +66,7 @@ class PersonListener:
     def event(self, event: Event) -> None:
         self._narrator.tell(event)
 
-    def gap(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
         self._screen.line(f"  {sentence}")
 
     def end(self, run: RunDetail) -> None:
@@ -97,6 +97,7 @@ class Follower:
         self._sleep = sleep
         self._monotonic = monotonic
         self._away_since: float | None = None
+        self._noted: set[str] = set()
 
     def follow(self) -> RunDetail:
         """Returns the ended run; RuntimeUnreachable when the runtime stays away for longer than `reconnect_s`."""
@@ -118,14 +119,16 @@ class Follower:
         """Reads the state, then the events from there on; None when the stream ended before the run did."""
         if self._away_since is not None:
             self._away_since = None
-            self._listener.gap("Hearth is back")
+            self._listener.note("Hearth is back")
         if self._run_id is None:
             self._run_id = self._at_work()
+            if self._run_id is None:
+                self._note_once("nothing is at work; waiting for the next run")
         if self._run_id is not None and (run := self._client.run(self._run_id)).status in FINAL:
             return run
         for event in events:
             if isinstance(event.data, Stopping):
-                self._listener.gap("Hearth is stopping; the run goes on when it starts again")
+                self._listener.note("Hearth is stopping; the run goes on when it starts again")
             run_id = _run_of(event)
             if run_id is None:
                 if event.data.type == "engine":
@@ -147,11 +150,16 @@ class Follower:
             waiting[-1].id if waiting else None
         )  # they come newest first, and the oldest is worked on first
 
+    def _note_once(self, sentence: str) -> None:
+        if sentence not in self._noted:
+            self._noted.add(sentence)
+            self._listener.note(sentence)
+
     def _wait_for_runtime(self) -> None:
         now = self._monotonic()
         if self._away_since is None:
             self._away_since = now
-            self._listener.gap("Hearth went away; waiting for it to come back")
+            self._listener.note("Hearth went away; waiting for it to come back")
         if now - self._away_since >= self._reconnect_s:
             raise RuntimeUnreachable(
                 f"Hearth did not come back for {self._client.paths.root} within {self._reconnect_s:g} s; start it "

@@ -178,7 +178,9 @@ def test_follow_without_a_number_waits_for_the_next_run(hearth: Hearth, fake: Sc
         after="GET /v1/runs",
         times=2,
     )
-    assert "note-8.md: succeeded" in hearth("runs", "follow").out
+    out = hearth("runs", "follow").out
+    assert out.startswith("  nothing is at work; waiting for the next run\n")
+    assert "note-8.md: succeeded" in out
 
 
 def test_follow_goes_on_after_the_runtime_was_started_again(hearth: Hearth, fake: ScriptedRuntime) -> None:

@@ -78,10 +78,13 @@ class SingleInstance(QObject):
             if client.bytesAvailable() > _MESSAGE_LIMIT_BYTES:
                 client.abort()
             return
-        if bytes(client.readLine().data()) == SHOW:
-            self.show_asked.emit()
+        is_show = bytes(client.readLine().data()) == SHOW
+        if is_show:
             client.write(SHOWN)
+            client.flush()
         client.disconnectFromServer()
+        if is_show:
+            self.show_asked.emit()
 
 
 def _own_folder() -> Path:

@@ -65,8 +65,8 @@ class HttpClient(QObject):
     def __init__(self, socket: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._socket = socket
-        self._manager = QNetworkAccessManager(self)
-        self._manager.setRedirectPolicy(QNetworkRequest.RedirectPolicy.ManualRedirectPolicy)
+        self._manager = self._new_manager()
+        self._retired: list[QNetworkAccessManager] = []
         self._calls: set[QNetworkReply] = set()
         self._streams: set[SseStream] = set()
         self._closed = False
@@ -97,8 +97,13 @@ class HttpClient(QObject):
         request.setRawHeader(b"Accept", b"text/event-stream")
         stream = SseStream(self._send("POST" if body is not None else "GET", request, body), self)
         self._streams.add(stream)
-        stream.finished.connect(lambda: self._streams.discard(stream))
+        stream.finished.connect(lambda trouble: self._stream_ended(stream, trouble))
         return stream
+
+    def _stream_ended(self, stream: SseStream, trouble: Trouble | None) -> None:
+        self._streams.discard(stream)
+        if trouble is not None and trouble.unreachable and not self._closed:
+            self._renew()
 
     def close(self) -> None:
         """Ends everything that is under way."""
@@ -107,6 +112,21 @@ class HttpClient(QObject):
             stream.close()
         for reply in tuple(self._calls):
             reply.abort()
+
+    def _new_manager(self) -> QNetworkAccessManager:
+        manager = QNetworkAccessManager(self)
+        manager.setRedirectPolicy(QNetworkRequest.RedirectPolicy.ManualRedirectPolicy)
+        return manager
+
+    def _renew(self) -> None:
+        """Each connection to a local socket that fails takes one of the manager's six channels out of use for good
+        (seen in Qt 6.12); after six, requests wait for ever. So a manager that saw one fail is replaced."""
+        self._retired.append(self._manager)
+        self._manager = self._new_manager()
+        for manager in tuple(self._retired):
+            if not any(reply.isRunning() for reply in manager.findChildren(QNetworkReply)):
+                self._retired.remove(manager)
+                manager.deleteLater()
 
     def _request(self, path: str) -> QNetworkRequest:
         request = QNetworkRequest(QUrl("unix+http://localhost" + path, QUrl.ParsingMode.StrictMode))
@@ -137,6 +157,8 @@ class HttpClient(QObject):
         data = _bytes_of(reply)
         trouble = trouble_of(reply, data)
         if trouble is not None:
+            if trouble.unreachable:
+                self._renew()
             failed(trouble)
             return
         try:

@@ -49,7 +49,9 @@ class BlockSplitter:
             self._take(line.removesuffix("\r"))
         self._line = rest
         if rest.strip() and self._fence is None and not _MAYBE_ITEM.match(rest):
-            self._begin_after_blank(rest)  # the words of a new paragraph: no need to wait for the end of its line
+            self._begin_after_blank(
+                rest
+            )  # the words of a new paragraph: no need to wait for the end of its line
 
     def finish(self) -> None:
         """The text is complete: the tail is closed too."""

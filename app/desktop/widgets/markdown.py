@@ -10,6 +10,7 @@ from typing import Any
 from PySide6.QtCore import QSize, Qt, QUrl
 from PySide6.QtGui import (
     QFont,
+    QImage,
     QResizeEvent,
     QTextCharFormat,
     QTextCursor,
@@ -26,11 +27,21 @@ _FEATURES = QTextDocument.MarkdownFeature.MarkdownDialectGitHub | QTextDocument.
 _LINES_SHOWN = 24
 
 
+def _nothing(kind: int) -> QImage | None:
+    """What is loaded for any address. For an image "nothing" is an empty one: given none, Qt's image handler opens
+    the address as a file by itself (seen in Qt 6.12)."""
+    if kind != QTextDocument.ResourceType.ImageResource.value:
+        return None
+    empty = QImage(1, 1, QImage.Format.Format_ARGB32)
+    empty.fill(Qt.GlobalColor.transparent)
+    return empty
+
+
 class InertDocument(QTextDocument):
     """A document that loads nothing. Qt's own would read file:// addresses that stand in the text."""
 
-    def loadResource(self, _kind: int, _url: QUrl | str) -> Any:  # noqa: N802  Qt's name
-        return None
+    def loadResource(self, kind: int, _url: QUrl | str) -> Any:  # noqa: N802  Qt's name
+        return _nothing(kind)
 
     def set_untrusted_markdown(self, text: str) -> None:
         """Draws the text; each image is replaced by its name before anything lays it out."""
@@ -76,8 +87,8 @@ class TextView(QTextBrowser):
         self.setTabChangesFocus(True)
         document.documentLayout().documentSizeChanged.connect(lambda _size: self._fit())
 
-    def loadResource(self, _kind: int, _url: QUrl | str) -> Any:  # noqa: N802  Qt's name
-        return None
+    def loadResource(self, kind: int, _url: QUrl | str) -> Any:  # noqa: N802  Qt's name
+        return _nothing(kind)
 
     def show_markdown(self, text: str) -> None:
         self._inert.set_untrusted_markdown(text)

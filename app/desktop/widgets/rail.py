@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QActionGroup, QIcon
-from PySide6.QtWidgets import QButtonGroup, QFrame, QLabel, QMenu, QSizePolicy, QToolButton, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QLabel, QMenu, QSizePolicy, QToolButton, QVBoxLayout
 
 from app.desktop.theme.theme import Theme, ThemeChoice
 from app.desktop.widgets.basics import SPACE, SPACE_S, IconButton, icon_size
@@ -39,7 +39,7 @@ class Rail(QFrame):
         picture.setPixmap(logo.pixmap(icon_size(self, 2.2), self.devicePixelRatioF()))
         box.addWidget(picture, 0, Qt.AlignmentFlag.AlignHCenter)
         box.addSpacing(SPACE * 2)
-        self._group = QButtonGroup(self)
+        # no QButtonGroup: it takes unchecked buttons out of the tab order
         self._buttons: dict[str, tuple[QToolButton, str]] = {}
         for place, (key, name, icon) in enumerate(entries, start=1):
             box.addWidget(self._entry(key, name, icon, place))
@@ -51,10 +51,8 @@ class Rail(QFrame):
 
     def select(self, key: str | None) -> None:
         """Marks the page that is shown."""
-        self._group.setExclusive(False)
         for each, (made, _icon) in self._buttons.items():
             made.setChecked(each == key)
-        self._group.setExclusive(True)
 
     def _entry(self, key: str, name: str, icon: str, place: int) -> QToolButton:
         made = QToolButton()
@@ -68,7 +66,6 @@ class Rail(QFrame):
         made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         made.clicked.connect(lambda: self.chosen.emit(key))
-        self._group.addButton(made)
         self._buttons[key] = made, icon
         return made
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PySide6.QtCore import QTimer
 from pytestqt.qtbot import QtBot
 
 from agents.contract import ChatRequest, ResultReady, RunChanged, RunInfo
@@ -278,6 +279,23 @@ def test_a_call_that_nobody_answers_is_unreachable(qtbot: QtBot, home: Any) -> N
     qtbot.waitUntil(lambda: bool(troubles))
     assert troubles[0].unreachable
     http.close()
+
+
+def test_many_failed_connections_do_not_use_up_the_line(qtbot: QtBot, home: Any) -> None:
+    """Qt's connections to local sockets wear out by failing: six would be enough."""
+    http, troubles, answers = HttpClient(home / "hearth.sock"), [], []
+    for _ in range(10):
+        http.call("GET", "/v1/status", read=bytes, done=answers.append, failed=troubles.append)
+        with qtbot.waitCallback() as called:
+            QTimer.singleShot(20, called)
+    assert len(troubles) == 10
+    runtime = FakeRuntime(home)
+    runtime.start()
+    for _ in range(5):
+        http.call("GET", "/v1/status", read=bytes, done=answers.append, failed=troubles.append)
+    qtbot.waitUntil(lambda: len(answers) == 5)
+    http.close()
+    runtime.stop()
 
 
 def test_a_closed_link_calls_nobody_back(qtbot: QtBot, runtime: FakeRuntime, link: RuntimeLink) -> None:

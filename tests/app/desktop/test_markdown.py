@@ -131,10 +131,11 @@ def test_markdown_is_drawn(view: TextView) -> None:
 
 def test_the_document_loads_nothing_even_if_asked(view: TextView, tmp_path: Path) -> None:
     image = tmp_path / "x.png"
-    QImage(4, 4, QImage.Format.Format_RGB32).save(str(image))
+    QImage(40, 40, QImage.Format.Format_RGB32).save(str(image))
     url = QUrl.fromLocalFile(str(image))
-    assert view.document().resource(QTextDocument.ResourceType.ImageResource.value, url) is None
-    assert view.loadResource(2, url) is None
+    for kind in QTextDocument.ResourceType:
+        for loaded in (view.document().resource(kind.value, url), view.loadResource(kind.value, url)):
+            assert loaded is None or loaded.size().width() == 1
 
 
 def test_a_link_only_says_that_it_was_clicked(qtbot: QtBot, view: TextView) -> None:

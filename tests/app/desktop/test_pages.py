@@ -419,7 +419,7 @@ def test_an_old_conversation_begins_with_its_last_messages(
     qtbot.waitUntil(lambda: "text 99" in words_of(chat))
     assert "text 59" not in words_of(chat)
     press(qtbot, chat, "Show earlier messages")
-    assert "text 59" in words_of(chat)
+    qtbot.waitUntil(lambda: "text 59" in words_of(chat))
     assert "text 19" not in words_of(chat)
 
 

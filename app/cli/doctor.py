@@ -14,8 +14,8 @@ import click
 from agents.contract import DoctorCheck, DoctorReport
 from agents.paths import HomePaths
 from app.cli.common import Invocation, shared_options
-from app.cli.desktop import display_present
 from app.cli.output import emit, pad, paragraph, say
+from app.desktop.display import display_problem
 
 _IMPORT_TIMEOUT_S = 60
 _LOW_SPACE_BYTES = 500_000_000
@@ -94,9 +94,9 @@ def check_space(root: Path) -> DoctorCheck:
 
 
 def check_display() -> DoctorCheck:
-    if not display_present():
-        message = "There is no display: the desktop can't open here, all commands work."
-        return DoctorCheck(name="display", ok=True, message=message)
+    absent = display_problem(os.environ)
+    if absent is not None:  # no fault: a server has none, and all commands work
+        return DoctorCheck(name="display", ok=True, message=absent)
     problem = _import_problem("PySide6.QtWidgets")
     if problem is None:
         return DoctorCheck(name="display", ok=True, message="There is a display and Qt loads.")

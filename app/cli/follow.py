@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agents.contract import (
+    EngineChanged,
     Event,
+    Notice,
     RunChanged,
     RunDetail,
     RunFailed,
@@ -131,7 +133,7 @@ class Follower:
                 self._listener.note("Hearth is stopping; the run goes on when it starts again")
             run_id = _run_of(event)
             if run_id is None:
-                if event.data.type == "engine":
+                if isinstance(event.data, EngineChanged | Notice):
                     self._listener.event(event)
                 continue
             if self._run_id is None:

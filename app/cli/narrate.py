@@ -28,6 +28,7 @@ class Narrator:
         self._open: dict[int, StepInfo] = {}  # by run
         self._told: set[tuple[int, int, str]] = set()
         self._engine_state: str | None = None
+        self._noticed = False  # the runtime has said itself what is out of the ordinary
 
     def tell(self, event: Event) -> None:
         match event.data:
@@ -40,6 +41,7 @@ class Narrator:
             case EngineChanged(engine=engine):
                 self._engine(engine)
             case Notice(text=text):
+                self._noticed = True
                 self._screen.line(f"  ! {text}")
             case _:
                 pass
@@ -74,11 +76,12 @@ class Narrator:
         if engine.state == self._engine_state:
             return
         was, self._engine_state = self._engine_state, engine.state
-        if engine.state == "restarting":
+        if engine.state == "restarting" and not self._noticed:
             self._screen.line(f"  the engine ended and is started again{_because(engine)}")
         elif engine.state == "set_aside":
             self._screen.line(f"  the model was set aside{_because(engine)}")
         elif engine.state in ("ready", "busy") and was in ("restarting", "starting", "self_test"):
+            self._noticed = False
             self._screen.line(f"  the engine is ready: {engine.model or 'model'}")
 
 

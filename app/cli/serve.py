@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from app.cli.common import Invocation, WrongInput, home_option
+from app.cli.output import say
 
 
 @click.command(short_help="Run the runtime in the foreground, with no window.")
@@ -30,6 +31,11 @@ from app.cli.common import Invocation, WrongInput, home_option
 @click.option("--passphrase", is_flag=True, help="Protect the database with a passphrase, asked for here.")
 @click.option("--passphrase-stdin", is_flag=True, help="Read that passphrase from the standard input.")
 @click.option("--insecure-no-encryption", is_flag=True, help="Keep the database unencrypted.")
+@click.option(
+    "--restore-backup",
+    is_flag=True,
+    help="If the database is damaged, put its newest backup in its place and keep the damaged file.",
+)
 @click.pass_obj
 def serve(
     call: Invocation,
@@ -38,6 +44,7 @@ def serve(
     passphrase: bool,
     passphrase_stdin: bool,
     insecure_no_encryption: bool,
+    restore_backup: bool,
 ) -> None:
     """Run the runtime in the foreground, with no window.
 
@@ -55,6 +62,7 @@ def serve(
     options = LaunchOptions(
         key_file=key_file and key_file.expanduser(),
         insecure_no_encryption=insecure_no_encryption,
+        restore_backup=restore_backup,
         model=model and model.expanduser(),
     )
     command = runtime_command(call.paths.root, options)
@@ -62,6 +70,8 @@ def serve(
         command += ["--passphrase"]
     if passphrase_stdin:
         command += ["--passphrase-stdin"]
+    if sys.stdout.isatty():
+        say(f"Starting Hearth for {call.paths.root}; Ctrl-C ends it.")
     _become(command)
 
 

@@ -25,7 +25,7 @@ def demo(call: Invocation, keep: bool) -> int:
     """
     from agents.paths import HomePaths
     from app.cli.demo.report import JsonReporter, PersonReporter
-    from app.cli.demo.show import Show
+    from app.cli.demo.show import Outcome, Show
     from app.cli.demo.stage import ended_by_signals, kill_engine, open_stage, running_runtime
     from app.cli.screen import Screen
     from app.client import ClientError, RuntimeClient
@@ -34,26 +34,27 @@ def demo(call: Invocation, keep: bool) -> int:
     reporter = JsonReporter() if call.json else PersonReporter(screen)
     named_home = call.paths.root if call.named_home is not None else None
     problem: ClientError | None = None
-    show: Show | None = None
+    outcome = Outcome()
     with ended_by_signals(), open_stage(named_home, keep=keep) as stage:
         reporter.opened(stage)
-        with running_runtime(stage) as process, RuntimeClient(HomePaths(stage.home)) as client:
-            show = Show(
-                client=client,
-                inbox=stage.inbox,
-                documents=stage.documents,
-                drop=stage.drop,
-                kill=lambda pid: kill_engine(process.pid, pid),
-                reporter=reporter,
-            )
-            try:
+        try:
+            with running_runtime(stage) as process, RuntimeClient(HomePaths(stage.home)) as client:
+                show = Show(
+                    client=client,
+                    inbox=stage.inbox,
+                    documents=stage.documents,
+                    drop=stage.drop,
+                    kill=lambda pid: kill_engine(process.pid, pid),
+                    reporter=reporter,
+                )
+                outcome = show.outcome
                 show.play()
-            except ClientError as error:
-                problem = error
-            finally:
-                screen.clear()
-        ok = problem is None and show.outcome.ok(len(stage.documents))
-        reporter.done(show.outcome, ok=ok, kept=keep, problem=str(problem) if problem else None)
+        except ClientError as error:
+            problem = error
+        finally:
+            screen.clear()
+        ok = problem is None and outcome.ok(len(stage.documents))
+        reporter.done(outcome, ok=ok, kept=keep, problem=str(problem) if problem else None)
     if problem is not None:
         raise problem
     return 0 if ok else 1

@@ -20,7 +20,7 @@ from agents.contract import (
 from app.cli.demo.show import Outcome
 from app.cli.demo.stage import Stage
 from app.cli.narrate import Narrator, describe_end, describe_result
-from app.cli.output import count, file_name, pairs, printable, rate, table, terminal_columns, took
+from app.cli.output import count, file_name, pairs, paragraph, printable, rate, table, terminal_columns, took
 from app.cli.screen import Screen
 
 
@@ -84,10 +84,11 @@ class PersonReporter:
             self._screen.line()
         if ok:
             self._screen.line(
-                "A file arrived, an agent noticed it, a local model read it, and the result was stored encrypted, "
-                "three times;"
+                paragraph(
+                    "A file arrived, an agent noticed it, a local model read it, and the result was stored encrypted, "
+                    "three times; and when the engine died in the middle of its work, the work went on."
+                )
             )
-            self._screen.line("and when the engine died in the middle of its work, the work went on.")
         elif problem is None:
             self._screen.line(_what_is_missing(outcome))
         if kept:

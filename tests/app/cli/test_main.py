@@ -180,7 +180,7 @@ def test_without_a_display_and_a_command_it_shows_help_and_says_what_works(heart
     ended = hearth()
     assert ended.code == 2
     assert "Usage: hearth" in ended.out
-    assert "There is no display here" in ended.sentence()
+    assert "There is no screen to show a window on" in ended.sentence()
 
 
 def test_with_a_display_and_no_command_it_opens_the_desktop(
@@ -192,14 +192,14 @@ def test_with_a_display_and_no_command_it_opens_the_desktop(
         opened.append((path, background))
         return 5
 
-    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     monkeypatch.setitem(sys.modules, "app.desktop.main", SimpleNamespace(run=run))
     assert hearth("--background").code == 5
     assert opened == [(home, True)]
 
 
 def test_a_desktop_that_can_not_load_is_one_sentence(hearth: Hearth, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     monkeypatch.setitem(sys.modules, "app.desktop.main", None)
     ended = hearth()
     assert ended.code == 1

@@ -12,6 +12,8 @@ from agents.contract import (
     EngineChanged,
     EngineInfo,
     Event,
+    Notice,
+    NoticeLevel,
     RunChanged,
     RunDetail,
     RunInfo,
@@ -226,3 +228,19 @@ def test_follow_tells_that_the_engine_died_and_came_back(hearth: Hearth, fake: S
 def test_json_of_a_run_is_valid_whatever_its_names_hold(hearth: Hearth, fake: ScriptedRuntime) -> None:
     put(fake, a_run(1, file=str(Path("/in/\x1b[2J.txt"))))
     assert json.loads(hearth("runs", "list", "--json").out)[0]["file"] == "/in/\x1b[2J.txt"
+
+
+def test_what_the_runtime_says_about_the_engine_is_not_said_twice(
+    hearth: Hearth, fake: ScriptedRuntime
+) -> None:
+    put(fake, a_run(5, status="running"))
+    fake.script(
+        Notice(level=NoticeLevel.WARNING, text="The engine ended unexpectedly and was started again."),
+        EngineChanged(engine=EngineInfo(state="restarting")),
+        lambda: end(fake, 5),
+        RunChanged(run=a_run(5)),
+        after="GET /v1/runs/5",
+    )
+    out = hearth("runs", "follow", "5").out
+    assert "! The engine ended unexpectedly and was started again." in out
+    assert "the engine ended and is started again" not in out

@@ -165,7 +165,7 @@ def test_doctor_reports_a_runtime_that_it_can_not_ask(hearth: Hearth, fake: Scri
 def test_doctor_reports_packages_that_do_not_load(
     hearth: Hearth, quick_imports: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     quick_imports["PySide6.QtWidgets"] = "ImportError: libEGL.so.1: cannot open shared object file"
     quick_imports["llama_cpp"] = "its process ended with -11"
     found = checks(hearth("doctor", "--json").out)

@@ -35,6 +35,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model", type=Path, default=None, help="a GGUF file to use instead of the built-in model"
     )
+    parser.add_argument(
+        "--restore-backup",
+        action="store_true",
+        help="put the newest backup in the place of a damaged database, which is kept beside it",
+    )
     key = parser.add_mutually_exclusive_group()
     key.add_argument("--key-file", type=Path, help="a file that holds the database's key")
     key.add_argument("--passphrase", action="store_true", help="ask for the database's passphrase")
@@ -80,6 +85,7 @@ async def _serve(paths: HomePaths, arguments: argparse.Namespace) -> None:
         model=model,
         clock=SystemClock(),
         on_runtime=arm_signals,
+        restore_backup=arguments.restore_backup,
     )
 
 

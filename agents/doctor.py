@@ -10,16 +10,19 @@ from datetime import datetime, timedelta
 from agents.contract import AgentInfo, DoctorCheck, DoctorReport
 from agents.paths import HomePaths
 from agents.storage import Store
+from agents.storage.backups import Backups
 from engine.core import EngineState, EngineStatus
 
 MIN_FREE_BYTES = 500_000_000
 STALE_TICK = timedelta(minutes=3)
+STALE_BACKUP = timedelta(hours=48)
 
 
 async def examine(
     *,
     paths: HomePaths,
     store: Store,
+    backups: Backups,
     engine: EngineStatus,
     agents: list[AgentInfo],
     last_tick: datetime | None,
@@ -30,6 +33,7 @@ async def examine(
         await asyncio.to_thread(_home, paths),
         await asyncio.to_thread(_disk, paths),
         _database(store),
+        await asyncio.to_thread(_backup, backups, now),
         _engine(engine),
         _scheduler(last_tick, now),
         *(_agent(agent) for agent in agents),
@@ -59,6 +63,21 @@ def _database(store: Store) -> DoctorCheck:
             name="database", ok=True, message="The database is readable and not encrypted, as you chose."
         )
     return DoctorCheck(name="database", ok=True, message="The database is readable and encrypted.")
+
+
+def _backup(backups: Backups, now: datetime) -> DoctorCheck:
+    kept = backups.newest_first()
+    if backups.problem is not None:
+        return DoctorCheck(name="backup", ok=False, message=backups.problem)
+    if not kept:
+        return DoctorCheck(name="backup", ok=True, message="The first backup is being made.")
+    age = max(now - kept[0].made_at, timedelta())
+    hours, minutes = int(age.total_seconds() // 3600), int(age.total_seconds() // 60)
+    told = f"The newest backup is {f'{hours} h' if hours else f'{minutes} min'} old"
+    if age > STALE_BACKUP:
+        message = f"{told}; restart with `hearth stop`, then `hearth serve`."
+        return DoctorCheck(name="backup", ok=False, message=message)
+    return DoctorCheck(name="backup", ok=True, message=f"{told}, of {len(kept)} in {backups.folder}.")
 
 
 def _engine(status: EngineStatus) -> DoctorCheck:

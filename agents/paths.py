@@ -53,6 +53,15 @@ class HomePaths:
         return self.root / "hearth.db"
 
     @property
+    def backups(self) -> Path:
+        """Copies of the database, each encrypted with its key."""
+        return self.root / "backups"
+
+    def has_database(self) -> bool:
+        """Whether there is a database, or was one: its backups need the same key."""
+        return self.database.exists() or any(self.backups.glob("hearth-*.db"))
+
+    @property
     def key_info(self) -> Path:
         """How the database's key is kept (never the key itself)."""
         return self.root / "key.json"

@@ -19,7 +19,7 @@ from agents.chat import Chat
 from agents.clock import Clock
 from agents.core import FileState, NewOccurrence, RunStatus
 from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, remember_key, resolve_key
-from agents.errors import NotFound
+from agents.errors import Damaged, NotFound, StoreProblem
 from agents.events import EventBus
 from agents.models.local import BUILT_IN, EnginePool
 from agents.paths import HomePaths
@@ -29,6 +29,8 @@ from agents.runs.manager import RunManager
 from agents.scheduling.alarm import Alarm
 from agents.scheduling.service import FileTriggerService
 from agents.storage import Store
+from agents.storage.backups import Backups
+from agents.storage.restoring import open_or_restore
 from engine.builtin import built_in_model
 from engine.core import EngineState, EngineStatus, ModelSpec
 from engine.errors import EngineError
@@ -37,6 +39,7 @@ from engine.supervisor import Engine, EngineSupervisor
 STOP_TIMEOUT_S = 20.0
 ENGINE_STOP_TIMEOUT_S = 5.0
 MAX_NOTICES = 20
+BACKUP_LOOK_S = 3600.0  # how often the age of the newest backup is looked at
 RECOVERY_SHOWN = "recovery_code_shown"
 
 log = logging.getLogger(__name__)
@@ -59,16 +62,18 @@ class Runtime:
         clock: Clock,
         default_model: ModelSpec,
         make_engine: Callable[[ModelSpec], Engine] | None = None,
+        notice: str | None = None,
     ) -> None:
         self._paths = paths
         self._clock = clock
         self._key = key
         self._started_at = clock.now()
-        self._notices: list[str] = []
+        self._notices = [notice] if notice else []
         self._stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self.version = __version__
         self.store = store
+        self.backups = Backups(folder=paths.backups, store=store, key=key, clock=clock)
         self.bus = EventBus(clock)
         self.engines = EnginePool(
             default=default_model,
@@ -118,6 +123,8 @@ class Runtime:
         log.info("serving, version %s, pid %d", self.version, os.getpid())
         self._spawn(self._warm_up())
         self._alarm.start()
+        self._look_at_backups()
+        self._alarm.every(BACKUP_LOOK_S, self._look_at_backups)
         await self.registry.arm()
         self.runs.poke()
 
@@ -127,6 +134,16 @@ class Runtime:
             await self.engines.default.start()
         except EngineError as error:
             self._notice(str(error), contract.NoticeLevel.ERROR)
+
+    def _look_at_backups(self) -> None:
+        self._spawn(self._back_up())
+
+    async def _back_up(self) -> None:
+        try:
+            await self.backups.make_if_due()
+        except StoreProblem as error:
+            damaged = isinstance(error, Damaged)
+            self._notice(str(error), contract.NoticeLevel.ERROR if damaged else contract.NoticeLevel.WARNING)
 
     async def _stop(self) -> None:
         log.info("stopping")
@@ -182,6 +199,7 @@ class Runtime:
         return await doctor.examine(
             paths=self._paths,
             store=self.store,
+            backups=self.backups,
             engine=self.engines.default.status,
             agents=await self.registry.list_agents(),
             last_tick=self.triggers.last_tick,
@@ -254,6 +272,7 @@ async def serve(
     model: Path | None,
     clock: Clock,
     on_runtime: Callable[[Runtime], None],
+    restore_backup: bool = False,
 ) -> Mapping[str, str]:
     """Opens the home's database and serves until asked to stop. The caller holds the home's lock.
 
@@ -261,10 +280,17 @@ async def serve(
     """
     default_model = ModelSpec(path=model, name=model.stem) if model else built_in_model()
     key = await asyncio.to_thread(resolve_key, paths, key_options)
-    store = await Store.open(paths.database, key, clock=clock)
+    opened = await open_or_restore(paths, key, clock=clock, restore=restore_backup)
     # Only now: a key that does not open the database is not worth remembering.
     await asyncio.to_thread(remember_key, paths, key)
-    runtime = Runtime(paths=paths, store=store, key=key, clock=clock, default_model=default_model)
+    runtime = Runtime(
+        paths=paths,
+        store=opened.store,
+        key=key,
+        clock=clock,
+        default_model=default_model,
+        notice=opened.notice,
+    )
     on_runtime(runtime)
     await runtime.run()
     return {"version": runtime.version}

@@ -44,6 +44,7 @@ class LaunchOptions:
     key_file: Path | None = None
     passphrase: str | None = field(default=None, repr=False)
     insecure_no_encryption: bool = False
+    restore_backup: bool = False  # in the place of a damaged database
     model: Path | None = None  # a GGUF file instead of the built-in one
 
 
@@ -56,6 +57,8 @@ def runtime_command(home: Path, options: LaunchOptions) -> list[str]:
         command += ["--passphrase-stdin"]
     if options.insecure_no_encryption:
         command += ["--insecure-no-encryption"]
+    if options.restore_backup:
+        command += ["--restore-backup"]
     if options.model is not None:
         command += ["--model", str(options.model.absolute())]
     return command

@@ -32,7 +32,7 @@ def resolve_key(
 
     An option comes before what the home remembers. Raises KeyProblem with the choices, or DiskFull.
     """
-    is_new = not paths.database.exists()
+    is_new = not paths.has_database()
     keyring = Keyring(
         find_vault or find_os_vault,
         timeout_s=keyring_timeout_s,

@@ -76,6 +76,23 @@ def connect_for_work(path: Path, key: ResolvedKey) -> Database:
     return db
 
 
+def connect_for_copy(path: Path, key: ResolvedKey) -> Database:
+    """A connection that fills an empty file, which is synced and read back afterwards or thrown away: no journal is needed."""
+    db = connect(path, key, options="mode=rw")
+    try:
+        for pragma in (
+            "locking_mode = EXCLUSIVE",
+            "journal_mode = OFF",
+            "synchronous = OFF",
+            "temp_store = MEMORY",
+        ):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
 def rows(db: Database, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
     cursor = db.execute(sql, parameters)
     names = [column[0] for column in cursor.description]
@@ -137,7 +154,10 @@ def _problem_of(code: int, path: Path) -> StoreProblem | None:
     if code in (BUSY, LOCKED):
         return StoreProblem(f"Another program is using the database {path}; close it and try again.")
     if code in (CORRUPT, NOTADB):
-        return Damaged(f"The database {path} is damaged; restore a backup of it.")
+        return Damaged(
+            f"The database {path} is damaged; stop Hearth and start `hearth serve --restore-backup` to go back to "
+            "its newest backup."
+        )
     if code == READONLY:
         return StoreProblem(f"The database {path} can't be written; check its permissions and the disk's.")
     if code == CANTOPEN:

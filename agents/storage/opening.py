@@ -8,8 +8,8 @@ log into a database that it could not even decrypt. So the first look is read-on
 
 from __future__ import annotations
 
+import glob
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +18,21 @@ from sqlite_utils import Database
 
 from agents.credentials import ResolvedKey
 from agents.errors import Damaged, NewerSchema, StoreProblem, WrongKey
+from agents.storage.disk import (
+    copy_private,
+    create_private,
+    make_private,
+    remove_database,
+    side,
+    sync_file,
+    sync_folder,
+)
 from agents.storage.driver import CORRUPT, NOTADB, SqlError, code_of, connect, connect_for_work, rows, scalar
 from agents.storage.migrations import APPLICATION_ID, KNOWN_MIGRATIONS, MIGRATIONS, SCHEMA_VERSION
 
 _PLAIN_HEADER = b"SQLite format 3\0"  # https://sqlite.org/fileformat2.html#the_database_header
 _PAGE_BYTES = 4096  # SQLCipher's and SQLite's default, which Hearth never changes
-_PRIVATE = 0o600
+_KEPT_COPIES = 3  # of those made before updates
 
 
 def open_database(path: Path, key: ResolvedKey) -> Database:
@@ -33,8 +42,8 @@ def open_database(path: Path, key: ResolvedKey) -> Database:
     """
     if not path.exists():
         _create(path, key)
-    for side in (path, _side(path, "-wal"), _side(path, "-shm")):
-        _make_private(side)
+    for file in (path, side(path, "-wal"), side(path, "-shm")):
+        make_private(file)
     pending = inspect(path, key)
     if pending:
         _back_up(path, key, label=f"before-{pending[0]}")
@@ -98,7 +107,7 @@ def _refuse_by_header(path: Path, *, encrypted_key: bool) -> None:
 def _reading(path: Path, key: ResolvedKey) -> Iterator[Database]:
     """A connection that can't write. With no write-ahead log it takes no lock either; with one, SQLite must index the log in
     a shared file, which goes again afterwards."""
-    log, index = _side(path, "-wal"), _side(path, "-shm")
+    log, index = side(path, "-wal"), side(path, "-shm")
     has_log = log.exists() and log.stat().st_size > 0
     had_index = index.exists()
     db = connect(path, key, options="mode=ro" if has_log else "mode=ro&immutable=1")
@@ -135,26 +144,26 @@ def _damaged(path: Path) -> Damaged:
 
 def _create(path: Path, key: ResolvedKey) -> None:
     """Makes the database under another name first: a file named `path` is always whole, whenever the power went."""
-    log = _side(path, "-wal")
+    log = side(path, "-wal")
     if log.exists() and log.stat().st_size > 0:
         raise Damaged(
             f"The database {path} is missing but its log {log.name} is there; put it back, or move the log away."
         )
-    new = _side(path, ".new")
-    _remove_database(new)
+    new = side(path, ".new")
+    remove_database(new)
     try:
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
+        create_private(new)
         db = connect_for_work(new, key)
         try:
             MIGRATIONS.apply(db)
             _merge_log(db)
         finally:
             db.close()
-        _sync_file(new)
+        sync_file(new)
         new.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
-        _remove_database(new)
+        remove_database(new)
         raise
 
 
@@ -165,22 +174,28 @@ def _back_up(path: Path, key: ResolvedKey, *, label: str) -> None:
         _merge_log(db)
     finally:
         db.close()
-    backup, partial = _side(path, f".{label}"), _side(path, f".{label}.part")
+    backup, partial = side(path, f".{label}"), side(path, f".{label}.part")
     partial.unlink(missing_ok=True)
     try:
-        with (
-            path.open("rb") as source,
-            os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE), "wb") as copy,
-        ):
-            shutil.copyfileobj(source, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
+        copy_private(path, partial)
         _verify_copy(partial, key)
         partial.replace(backup)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    _forget_old_copies(path, newest=backup)
+
+
+def _forget_old_copies(path: Path, *, newest: Path) -> None:
+    copies = [
+        file
+        for file in path.parent.glob(f"{glob.escape(path.name)}.before-*")
+        if file.suffix != ".part" and file != newest  # whatever the clock says
+    ]
+    copies.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    for old in copies[_KEPT_COPIES - 1 :]:
+        old.unlink(missing_ok=True)
 
 
 def _verify_copy(copy: Path, key: ResolvedKey) -> None:
@@ -197,33 +212,3 @@ def _merge_log(db: Database) -> None:
     busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if busy:
         raise StoreProblem("Another program is using the database; close it and try again.")
-
-
-def _side(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def _remove_database(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        _side(path, suffix).unlink(missing_ok=True)
-
-
-def _make_private(path: Path) -> None:
-    """A file that was restored or copied may have come back readable for others."""
-    if os.name == "posix" and path.exists() and path.stat().st_mode & 0o077:
-        path.chmod(_PRIVATE)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # a folder can't be opened there, and a rename needs no such help
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from agents.clock import SystemClock
 from agents.credentials import ResolvedKey
 from agents.errors import DiskFull, StoreProblem
-from agents.storage import Store, opening
+from agents.storage import Store, disk
 from agents.storage.driver import connect_for_work, row, rows, scalar
 from agents.storage.migrations import KNOWN_MIGRATIONS, MIGRATIONS, SCHEMA_VERSION
 from tests.agents.storage.databases import KEY, NO_KEY, PASSPHRASE, fingerprints
@@ -110,7 +110,7 @@ async def test_no_migration_begins_when_its_backup_fails(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(opening.shutil, "copyfileobj", full)
+    monkeypatch.setattr(disk.shutil, "copyfileobj", full)
     with pytest.raises(DiskFull):
         await Store.open(path, KEY, clock=SystemClock())
 
@@ -127,7 +127,7 @@ async def test_no_migration_begins_when_its_backup_cannot_be_read_back(
     def rotten(source: BinaryIO, copy: BinaryIO, length: int) -> None:
         copy.write(source.read()[:-5000] + bytes(5000))
 
-    monkeypatch.setattr(opening.shutil, "copyfileobj", rotten)
+    monkeypatch.setattr(disk.shutil, "copyfileobj", rotten)
     with pytest.raises(StoreProblem, match="can't be read back"):
         await Store.open(path, KEY, clock=SystemClock())
 

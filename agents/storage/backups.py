@@ -1,0 +1,172 @@
+"""Rolling backups of the database: under its own key, read back before they count, the newest few kept.
+
+Runs in: the runtime process; the store thread copies in small steps, a worker thread reads back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agents.clock import Clock
+from agents.credentials import ResolvedKey
+from agents.errors import DiskFull, StoreProblem
+from agents.storage.disk import remove_database, side, sync_file, sync_folder
+from agents.storage.driver import os_problem, translated
+from agents.storage.opening import inspect
+from agents.storage.store import Store
+
+KEPT = 7
+EVERY = timedelta(hours=24)
+
+_NAME = re.compile(r"hearth-(\d{8}-\d{6})\.db")
+_TIME = "%Y%m%d-%H%M%S"  # UTC
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backup:
+    """A copy that was whole when it was made."""
+
+    path: Path
+    made_at: datetime
+
+
+def list_backups(folder: Path, *, now: datetime) -> list[Backup]:
+    """Newest first. A backup from the future was made while the clock was wrong, so it counts as older than the others."""
+    try:
+        names = [file.name for file in folder.iterdir()]
+    except OSError:
+        return []  # nothing can be restored from it; the next backup says what is wrong with it
+    found = [Backup(path=folder / name, made_at=made_at) for name in names if (made_at := _made_at(name))]
+    return sorted(found, key=lambda backup: (backup.made_at <= now, backup.made_at), reverse=True)
+
+
+def newest_that_opens(folder: Path, key: ResolvedKey, *, now: datetime) -> Backup | None:
+    """Reads the backups back, newest first, until one is whole."""
+    for backup in list_backups(folder, now=now):
+        try:
+            with translated(backup.path):
+                inspect(backup.path, key)
+        except StoreProblem as error:
+            log.warning("the backup %s does not open: %s", backup.path.name, type(error).__name__)
+        else:
+            return backup
+    return None
+
+
+class Backups:
+    """Makes a backup when the newest one is older than a day, and keeps the newest ones."""
+
+    def __init__(self, *, folder: Path, store: Store, key: ResolvedKey, clock: Clock) -> None:
+        self.folder = folder
+        self.problem: str | None = None  # why the last attempt made none
+        self._store = store
+        self._key = key
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+
+    def newest_first(self) -> list[Backup]:
+        """It reads a folder: call it off the event loop."""
+        return list_backups(self.folder, now=self._clock.now())
+
+    async def make_if_due(self) -> Backup | None:
+        """Makes a backup, or None when there is one of the last day.
+
+        Raises StoreProblem when none could be made, Damaged if the database itself can't be read; every older backup is kept then.
+        """
+        async with self._one_at_a_time:
+            now = self._clock.now().replace(microsecond=0)
+            if await asyncio.to_thread(self._is_fresh, now):
+                return None
+            try:
+                made = await self._make(now)
+            except StoreProblem as error:
+                self.problem = str(error)
+                log.warning("no backup was made: %s", type(error).__name__)
+                raise
+            self.problem = None
+            return made
+
+    def _is_fresh(self, now: datetime) -> bool:
+        newest = next(iter(list_backups(self.folder, now=now)), None)
+        return newest is not None and timedelta(0) <= now - newest.made_at < EVERY
+
+    async def _make(self, now: datetime) -> Backup:
+        backup = Backup(path=self.folder / f"hearth-{now.strftime(_TIME)}.db", made_at=now)
+        new = side(backup.path, ".new")
+        try:
+            await asyncio.to_thread(self._make_room, await self._store.size_bytes())
+            try:
+                await self._store.copy_to(new)
+                await asyncio.to_thread(self._accept, new, backup)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    remove_database(new)
+                raise
+        except DiskFull:
+            raise self._no_room() from None
+        except OSError as error:
+            raise self._problem_of(error) from error
+        await asyncio.to_thread(self._forget_old, backup)
+        log.info("made the backup %s", backup.path.name)
+        return backup
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Makes the folder and clears away what a killed start left; a backup must not take the room that the work needs."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.chmod(0o700)
+        for left in self.folder.glob("hearth-*.db.new*"):
+            left.unlink(missing_ok=True)
+        if shutil.disk_usage(self.folder).free < 2 * size_bytes:
+            raise self._no_room()
+
+    def _accept(self, new: Path, backup: Backup) -> None:
+        """Gives the copy its name once it is on the disk and could be read back."""
+        sync_file(new)
+        try:
+            with translated(new):
+                inspect(new, self._key)
+        except StoreProblem as error:
+            raise StoreProblem(
+                f"A backup could not be read back, so the older ones are kept; check the disk of {self.folder}."
+            ) from error
+        new.replace(backup.path)
+        sync_folder(self.folder)
+
+    def _forget_old(self, newest: Backup) -> None:
+        kept = [backup for backup in list_backups(self.folder, now=newest.made_at) if backup != newest]
+        for old in kept[KEPT - 1 :]:
+            try:
+                old.path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("an old backup can't be deleted: %s", type(error).__name__)
+
+    def _problem_of(self, error: OSError) -> StoreProblem:
+        if isinstance(os_problem(error, self.folder), DiskFull):
+            return self._no_room()
+        return StoreProblem(
+            f"No backup can be written to {self.folder}: {error.strerror}; check the folder and its disk."
+        )
+
+    def _no_room(self) -> DiskFull:
+        return DiskFull(
+            f"There is no room for a backup on the disk of {self.folder}; free some, the older ones are kept."
+        )
+
+
+def _made_at(name: str) -> datetime | None:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        return datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None  # somebody else's file

@@ -295,3 +295,9 @@ def test_every_command_is_listed_in_the_help(hearth: Hearth) -> None:
     assert ended.code == 0
     for name in cli_main._COMMANDS:
         assert re.search(rf"^  {name} ", ended.out, re.MULTILINE)
+
+
+def test_serve_offers_every_option_of_the_runtime() -> None:
+    known = set(re.findall(r"--[a-z-]+", in_a_process("-m", "agents", "--help").stdout))
+    offered = set(re.findall(r"--[a-z-]+", in_a_process("-m", "app", "serve", "--help").stdout))
+    assert known == offered

@@ -36,11 +36,6 @@ from app.cli.output import say
     is_flag=True,
     help="If the database is damaged, put its newest backup in its place and keep the damaged file.",
 )
-@click.option(
-    "--restore-backup",
-    is_flag=True,
-    help="Put the newest backup in the place of a damaged database, which is kept beside it.",
-)
 @click.pass_obj
 def serve(
     call: Invocation,
@@ -75,8 +70,6 @@ def serve(
         command += ["--passphrase"]
     if passphrase_stdin:
         command += ["--passphrase-stdin"]
-    if restore_backup:
-        command += ["--restore-backup"]
     if sys.stdout.isatty():
         say(f"Starting Hearth for {call.paths.root}; Ctrl-C ends it.")
     _become(command)

@@ -20,6 +20,10 @@ TIMEOUT_S = 60.0
 MEMORY_BYTES = 1 << 30
 PDF_WORKER_ROLE = "--pdf-worker"  # what a frozen program is started with, since it has no -m
 _POLL_S = 0.2
+# Printing leaves joined letters and tabs where a writer typed letters and blanks.
+_PLAIN = str.maketrans(
+    {"\t": " ", "\u00a0": " ", "ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
+)
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP")
 
 
@@ -101,7 +105,8 @@ def _understand(answer: Mapping[str, Any], name: str, limit_chars: int) -> PdfTe
     match answer.get("outcome"), answer.get("text"), answer.get("pages"):
         case pdf_worker.TEXT, str(text), int(pages):
             # Broken fonts yield halves of surrogate pairs, which no file or database takes.
-            return PdfText(text=text.encode("utf-8", "replace").decode(), pages=pages)
+            whole = text.encode("utf-8", "replace").decode()
+            return PdfText(text=whole.translate(_PLAIN), pages=pages)
         case pdf_worker.ENCRYPTED, _, _:
             sentence = f"{name} is protected by a password; save it without one."
         case pdf_worker.TOO_LONG, _, _:

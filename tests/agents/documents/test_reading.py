@@ -230,6 +230,12 @@ def test_a_worker_that_crashes_or_babbles_is_a_bad_pdf() -> None:
             pdf.extract_pdf(b"x", name="a.pdf", limit_chars=10, command=["/bin/sh", "-c", script, "worker"])
 
 
+def test_joined_letters_and_tabs_of_a_printed_page_become_what_was_typed() -> None:
+    script = 'cat >/dev/null; printf \'{"outcome": "text", "text": "o\\\\ufb03ce\\\\tof\\\\u00a0the", "pages": 1}\''
+    found = pdf.extract_pdf(b"x", name="a.pdf", limit_chars=99, command=["/bin/sh", "-c", script, "worker"])
+    assert found.text == "office of the"
+
+
 def test_the_worker_gets_none_of_the_runtimes_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANARY_KEY", "secret")
     script = 'cat >/dev/null; printf \'{"outcome": "text", "text": "%s", "pages": 1}\' "<$CANARY_KEY>"'

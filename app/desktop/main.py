@@ -50,7 +50,7 @@ def run(home: Path, *, background: bool = False) -> int:
     instance.show_asked.connect(shell.show_window)
     teller = _Teller()
     teller.told.connect(shell.window.asker.tell, Qt.ConnectionType.QueuedConnection)
-    net = CrashNet(HomePaths(home).logs, teller.told.emit)
+    net = CrashNet(home, teller.told.emit)
     net.install()
     shell.finished.connect(application.quit)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
+from PySide6.QtWidgets import QAbstractButton, QFileDialog, QMessageBox, QWidget
 
 
 class Asker:
@@ -26,8 +26,7 @@ class Asker:
         )
         cancel = box.addButton(QMessageBox.StandardButton.Cancel)
         box.setDefaultButton(cancel if danger else accept)
-        box.exec()
-        return box.clickedButton() is accept
+        return self._clicked(box) is accept
 
     def choose(self, question: str, detail: str, choices: tuple[str, ...]) -> str | None:
         """One of several verbs, or None for Cancel; the first is the default."""
@@ -35,14 +34,13 @@ class Asker:
         buttons = {box.addButton(text, QMessageBox.ButtonRole.AcceptRole): text for text in choices}
         box.setDefaultButton(next(iter(buttons)))
         box.addButton(QMessageBox.StandardButton.Cancel)
-        box.exec()
-        clicked = box.clickedButton()
+        clicked = self._clicked(box)
         return next((text for each, text in buttons.items() if each is clicked), None)
 
     def tell(self, sentence: str, detail: str = "") -> None:
         box = self._box(sentence, detail)
         box.addButton(QMessageBox.StandardButton.Ok)
-        box.exec()
+        self._clicked(box)
 
     def pick_folder(self, title: str, start: str = "") -> str | None:
         return QFileDialog.getExistingDirectory(self._parent, title, start or str(Path.home())) or None
@@ -79,5 +77,11 @@ class Asker:
         box.setTextFormat(Qt.TextFormat.PlainText)  # file names and addresses are never taken for HTML
         box.setText(text)
         box.setInformativeText(detail)
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         return box
+
+    @staticmethod
+    def _clicked(box: QMessageBox) -> QAbstractButton | None:
+        """Waits for the answer; the box outlives it, as its buttons are what is compared."""
+        box.exec()
+        box.deleteLater()
+        return box.clickedButton()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import SLOT, QObject, Qt, Signal, Slot
 from PySide6.QtDBus import QDBusConnection, QDBusMessage, QDBusPendingCallWatcher, QDBusVariant
 from PySide6.QtGui import QGuiApplication
 
@@ -39,14 +39,8 @@ class SystemScheme(QObject):
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._tell)
         if self._bus.isConnected():
             self._ask()
-            self._bus.connect(
-                _PORTAL,
-                _PATH,
-                _SETTINGS,
-                "SettingChanged",
-                self,
-                b"1portal_changed(QString,QString,QDBusVariant)",
-            )
+            slot = SLOT("portal_changed(QString,QString,QDBusVariant)")  # a str, whatever PySide6's stubs say
+            self._bus.connect(_PORTAL, _PATH, _SETTINGS, "SettingChanged", self, slot)  # type: ignore[call-overload]
 
     @property
     def scheme(self) -> Scheme:

@@ -157,14 +157,14 @@ def _explain(error: BaseException, call: Invocation) -> int:
 
 
 def _report_bug(error: BaseException, call: Invocation) -> int:
-    from app.cli.crash import write_report
     from app.cli.output import complain
+    from app.crash_report import describe, write_report
 
     try:
         home = call.paths.root
     except click.ClickException:
         home = None
-    report = write_report(error, home)
+    report = write_report(describe(error), home)
     place = f"what happened, without private text, is in {report}" if report else "no report could be written"
     complain(f"Internal error ({type(error).__name__}); {place}.")
     return 1

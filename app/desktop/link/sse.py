@@ -20,7 +20,9 @@ class SseParser:
 
     def feed(self, chunk: bytes) -> list[str]:
         """The payloads that this chunk completed. Raises StreamTooLongError."""
-        if self._skip_newline and chunk:  # the chunk before ended between the two bytes of a CRLF
+        if not chunk:
+            return []
+        if self._skip_newline:  # the chunk before ended between the two bytes of a CRLF
             chunk = chunk.removeprefix(b"\n")
             self._skip_newline = False
         payloads: list[str] = []

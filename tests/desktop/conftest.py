@@ -86,6 +86,10 @@ class DrivenDesktop:
         self.tell("state")
         return self.wait_for("state")
 
+    def texts(self) -> list[str]:
+        self.tell("texts")
+        return list(self.wait_for("texts")["texts"])
+
     def end(self) -> int:
         """Waits for its end and gives the exit code."""
         code = self.process.wait(PATIENCE_S)

@@ -1,4 +1,10 @@
-"""The real desktop process, with a hand on it: says on stdout what is shown, takes `click LABEL`, `close` and `state` on stdin.
+"""The real desktop process, with a hand on it: says on stdout what is shown, takes commands on stdin.
+
+    click LABEL   the button of that name, in the open question or the window
+    close         the window's close button
+    page NAME     shows a page
+    write TEXT    into the field of the chat
+    state, texts  says how the window stands, or every label that can be read in it
 
 Started by the tests as `python driven.py HOME [--background]`; everything between the application's names and its end is
 app.desktop.main.run.
@@ -12,7 +18,15 @@ import sys
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QObject, QSocketNotifier, QTimer
-from PySide6.QtWidgets import QAbstractButton, QApplication, QMainWindow, QMessageBox
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QLabel,
+    QMainWindow,
+    QMessageBox,
+    QPlainTextEdit,
+    QWidget,
+)
 
 from app.desktop.main import make_application, run
 
@@ -51,11 +65,19 @@ class Hand(QObject):
         window = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMainWindow))
         if command == "close":
             window.close()
+        elif command == "page":
+            window.show_page(label)  # type: ignore[attr-defined]
+        elif command == "write":
+            window.chat.composer.findChild(QPlainTextEdit).setPlainText(label)  # type: ignore[attr-defined]
+        elif command == "texts":
+            shown = [w for w in window.findChildren(QWidget) if w.isVisible()]
+            say("texts", texts=[w.text() for w in shown if isinstance(w, QLabel) and w.text()])
         elif command == "state":
             say(
                 "state",
                 page=window.page_name,  # type: ignore[attr-defined]
                 visible=window.isVisible(),
+                line=window._link.state.value,  # type: ignore[attr-defined]
                 background=window.palette().window().color().name(),
             )
         else:

@@ -23,6 +23,7 @@ from app.desktop.theme.theme import ThemeChoice
 
 LOAD_WITHIN_MS = 90_000
 SETTLE_MS = 700
+LOADING = ("starting", "self_test", "restarting")
 PAGES = ("home", "chat", "agents", "run")
 
 
@@ -33,7 +34,7 @@ def main() -> int:
     parser.add_argument("--page", choices=PAGES, default="home")
     parser.add_argument("--run", type=int, help="which run to show; by default that of the newest result")
     parser.add_argument("--theme", choices=("light", "dark"), default="light")
-    parser.add_argument("--size", default="1180x800", help="of the window, WIDTHxHEIGHT in logical pixels")
+    parser.add_argument("--size", default="1120x720", help="of the window, WIDTHxHEIGHT in logical pixels")
     arguments = parser.parse_args()
     application = make_application()
     shell = make_shell(application, arguments.home, theme=ThemeChoice(arguments.theme))
@@ -63,6 +64,7 @@ def _show(shell: Shell, page: str, run_id: int | None) -> str | None:
     link, window = shell.link, shell.window
     if not _wait(lambda: link.is_connected or link.state.waits_for_user) or not link.is_connected:
         return f"The runtime of this home can't be reached: {link.sentence or link.state.value}"
+    _wait(lambda: link.world.status is not None and link.world.status.engine.state not in LOADING)
     if page == "run":
         newest = next((result.run_id for result in link.world.results), max(link.world.runs, default=None))
         chosen = run_id if run_id is not None else newest
@@ -81,7 +83,8 @@ def _show(shell: Shell, page: str, run_id: int | None) -> str | None:
 def _open_newest_conversation(shell: Shell) -> None:
     found: list[int] = []
     shell.link.api.conversations(
-        lambda all_of_them: found.extend(each.id for each in all_of_them) or found.append(-1), lambda _trouble: None
+        lambda all_of_them: found.extend(each.id for each in all_of_them) or found.append(-1),
+        lambda _trouble: None,
     )
     if _wait(lambda: bool(found)) and found[0] >= 0:
         shell.window.chat.open_conversation(found[0])

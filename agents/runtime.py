@@ -73,7 +73,7 @@ class Runtime:
         self._background: set[asyncio.Task[None]] = set()
         self.version = __version__
         self.store = store
-        self.backups = Backups(folder=paths.backups, store=store, key=key, clock=clock)
+        self.backups = Backups(paths=paths, store=store, key=key, clock=clock)
         self.bus = EventBus(clock)
         self.engines = EnginePool(
             default=default_model,

@@ -1,24 +1,30 @@
 """Rolling backups of the database: under its own key, read back before they count, the newest few kept.
 
-Runs in: the runtime process; the store thread copies in small steps, a worker thread reads back.
+Runs in: the runtime process; worker threads copy and read back, while the store thread works on.
+
+A copy is made of the database's file at rest: what is written meanwhile stays in the log beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import shutil
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from agents.clock import Clock
 from agents.credentials import ResolvedKey
 from agents.errors import DiskFull, StoreProblem
-from agents.storage.disk import remove_database, side, sync_file, sync_folder
-from agents.storage.driver import os_problem, translated
+from agents.paths import HomePaths
+from agents.storage.disk import create_private, remove_database, side, sync_file, sync_folder
+from agents.storage.driver import os_problem, translated, write_copy
 from agents.storage.opening import inspect
 from agents.storage.store import Store
 
@@ -27,6 +33,8 @@ EVERY = timedelta(hours=24)
 
 _NAME = re.compile(r"hearth-(\d{8}-\d{6})\.db")
 _TIME = "%Y%m%d-%H%M%S"  # UTC
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +73,10 @@ def newest_that_opens(folder: Path, key: ResolvedKey, *, now: datetime) -> Backu
 class Backups:
     """Makes a backup when the newest one is older than a day, and keeps the newest ones."""
 
-    def __init__(self, *, folder: Path, store: Store, key: ResolvedKey, clock: Clock) -> None:
-        self.folder = folder
+    def __init__(self, *, paths: HomePaths, store: Store, key: ResolvedKey, clock: Clock) -> None:
+        self.folder = paths.backups
         self.problem: str | None = None  # why the last attempt made none
+        self._database = paths.database
         self._store = store
         self._key = key
         self._clock = clock
@@ -105,19 +114,23 @@ class Backups:
         try:
             await asyncio.to_thread(self._make_room, await self._store.size_bytes())
             try:
-                await self._store.copy_to(new)
-                await asyncio.to_thread(self._accept, new, backup)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    remove_database(new)
-                raise
-        except DiskFull:
-            raise self._no_room() from None
+                async with self._store.at_rest():
+                    await _in_thread(partial(self._copy, new))
+                await _in_thread(lambda _: self._accept(new, backup))
+            finally:
+                await asyncio.to_thread(remove_database, new)
+        except DiskFull as error:
+            raise self._no_room() from error
         except OSError as error:
             raise self._problem_of(error) from error
         await asyncio.to_thread(self._forget_old, backup)
         log.info("made the backup %s", backup.path.name)
         return backup
+
+    def _copy(self, new: Path, stopped: Callable[[], bool]) -> None:
+        create_private(new)
+        with translated(self._database):
+            write_copy(self._database, new, self._key, stopped=stopped)
 
     def _make_room(self, size_bytes: int) -> None:
         """Makes the folder and clears away what a killed start left; a backup must not take the room that the work needs."""
@@ -160,6 +173,19 @@ class Backups:
         return DiskFull(
             f"There is no room for a backup on the disk of {self.folder}; free some, the older ones are kept."
         )
+
+
+async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
+    """Runs `work` on a worker thread; a caller that is cancelled lets it know, and waits until it has ended."""
+    stop = threading.Event()
+    working = asyncio.get_running_loop().run_in_executor(None, work, stop.is_set)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([working])
+        working.exception()  # looked at, so that nobody misses it: the caller wants no answer any more
+        raise
 
 
 def _made_at(name: str) -> datetime | None:

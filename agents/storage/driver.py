@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -21,9 +21,15 @@ UniqueError: type[sqlite3.IntegrityError] = sqlcipher3.IntegrityError
 Row = dict[str, Any]
 
 # Primary result codes (https://sqlite.org/rescode.html): the low byte of what the driver reports.
-BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
+BUSY, LOCKED, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB = 5, 6, 8, 9, 10, 11, 13, 14, 26
 
 BUSY_TIMEOUT_MS = 5_000
+LOG_PAGES = 1_000  # how long the write-ahead log may become; SQLite's default
+_STEPS_BETWEEN_LOOKS = 10_000  # of SQLite's machine: about a millisecond
+
+
+class CopyStopped(Exception):
+    """A copy was ended because somebody asked for that."""
 
 
 def connect(path: Path, key: ResolvedKey, *, options: str) -> Database:
@@ -76,21 +82,35 @@ def connect_for_work(path: Path, key: ResolvedKey) -> Database:
     return db
 
 
-def connect_for_copy(path: Path, key: ResolvedKey) -> Database:
-    """A connection that fills an empty file, which is synced and read back afterwards or thrown away: no journal is needed."""
-    db = connect(path, key, options="mode=rw")
+def write_copy(source: Path, copy: Path, key: ResolvedKey, *, stopped: Callable[[], bool]) -> None:
+    """Writes what a database's file holds, its log aside, into the empty file `copy`, under the same key; CopyStopped if asked.
+
+    Nobody may write the file meanwhile, though the connection for work may be open: SQLite keeps that one's locks when this
+    one is closed. Not by SQLite's backup API: through it SQLCipher hands out a damaged page as zeros, here it is an error.
+    """
+    db = connect(source, key, options="mode=ro&immutable=1")
     try:
-        for pragma in (
-            "locking_mode = EXCLUSIVE",
-            "journal_mode = OFF",
-            "synchronous = OFF",
-            "temp_store = MEMORY",
-        ):
-            db.execute(f"PRAGMA {pragma}").fetchall()
-    except BaseException:
-        db.close()
+        db.execute("PRAGMA temp_store = MEMORY").fetchall()
+        db.conn.set_progress_handler(stopped, _STEPS_BETWEEN_LOOKS)
+        db.execute("VACUUM INTO ?", (copy.absolute().as_uri(),))
+    except SqlError as error:
+        if code_of(error) == INTERRUPT:
+            raise CopyStopped from error
         raise
-    return db
+    finally:
+        db.close()
+
+
+def merge_log(db: Database) -> None:
+    """Moves the write-ahead log into the database, so that the one file holds everything."""
+    busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        raise StoreProblem("Another program is using the database; close it and try again.")
+
+
+def let_log_grow(db: Database, grows: bool) -> None:
+    """While it grows, commits leave the database's own file alone."""
+    db.execute(f"PRAGMA wal_autocheckpoint = {0 if grows else LOG_PAGES}").fetchall()
 
 
 def rows(db: Database, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:

@@ -27,7 +27,17 @@ from agents.storage.disk import (
     sync_file,
     sync_folder,
 )
-from agents.storage.driver import CORRUPT, NOTADB, SqlError, code_of, connect, connect_for_work, rows, scalar
+from agents.storage.driver import (
+    CORRUPT,
+    NOTADB,
+    SqlError,
+    code_of,
+    connect,
+    connect_for_work,
+    merge_log,
+    rows,
+    scalar,
+)
 from agents.storage.migrations import APPLICATION_ID, KNOWN_MIGRATIONS, MIGRATIONS, SCHEMA_VERSION
 
 _PLAIN_HEADER = b"SQLite format 3\0"  # https://sqlite.org/fileformat2.html#the_database_header
@@ -156,7 +166,7 @@ def _create(path: Path, key: ResolvedKey) -> None:
         db = connect_for_work(new, key)
         try:
             MIGRATIONS.apply(db)
-            _merge_log(db)
+            merge_log(db)
         finally:
             db.close()
         sync_file(new)
@@ -171,7 +181,7 @@ def _back_up(path: Path, key: ResolvedKey, *, label: str) -> None:
     """Copies the database beside itself and checks that the copy can be opened, before anything in it is changed."""
     db = connect_for_work(path, key)
     try:
-        _merge_log(db)
+        merge_log(db)
     finally:
         db.close()
     backup, partial = side(path, f".{label}"), side(path, f".{label}.part")
@@ -205,10 +215,3 @@ def _verify_copy(copy: Path, key: ResolvedKey) -> None:
         raise StoreProblem(
             f"The copy that is made before an update can't be read back, so nothing was changed; check the disk of {copy.parent}."
         ) from error
-
-
-def _merge_log(db: Database) -> None:
-    """Moves the write-ahead log into the database, so that the one file holds everything."""
-    busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    if busy:
-        raise StoreProblem("Another program is using the database; close it and try again.")

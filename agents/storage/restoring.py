@@ -48,14 +48,12 @@ async def open_or_restore(paths: HomePaths, key: ResolvedKey, *, clock: Clock, r
         store = await Store.open(paths.database, key, clock=clock)
     except (Damaged, WrongKey) as error:
         backup = await asyncio.to_thread(newest_that_opens, paths.backups, key, now=clock.now())
-        if backup is None and restore and isinstance(error, Damaged):
-            raise Damaged(
-                f"The database {paths.database} is damaged and no backup in {paths.backups} opens, so nothing was changed; "
-                "name another home with --home."
-            ) from error
+        is_missing = not paths.database.exists()
         if backup is None:
+            if restore and isinstance(error, Damaged) and not is_missing:
+                raise Damaged(_nothing_opens(paths)) from error
             raise
-        what = "damaged" if paths.database.exists() else "missing"
+        what = "missing" if is_missing else "damaged"
         if not restore:
             raise Damaged(_offer(paths.database, backup, what)) from error
     else:
@@ -94,6 +92,13 @@ def _put_in_place(backup: Backup, path: Path, key: ResolvedKey, aside: Path) -> 
         except BaseException:
             remove_database(new)
             raise
+
+
+def _nothing_opens(paths: HomePaths) -> str:
+    return (
+        f"The database {paths.database} is damaged and no backup in {paths.backups} opens, so nothing was changed; "
+        "name another home with --home."
+    )
 
 
 def _offer(path: Path, backup: Backup, what: str) -> str:

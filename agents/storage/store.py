@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +12,10 @@ from sqlite_utils import Database
 
 from agents.clock import Clock
 from agents.credentials import ResolvedKey
+from agents.errors import StoreProblem
 from agents.storage.agent_store import AgentStore
 from agents.storage.conversation_store import ConversationStore
-from agents.storage.disk import create_private
-from agents.storage.driver import connect_for_copy, scalar
+from agents.storage.driver import let_log_grow, merge_log, scalar
 from agents.storage.file_store import FileStore
 from agents.storage.meta_store import MetaStore
 from agents.storage.opening import open_database
@@ -24,10 +26,9 @@ from agents.storage.writer import Writer
 class Store:
     """An open database. Every method of its parts is one transaction; what it returned is on the disk."""
 
-    def __init__(self, writer: Writer, *, key: ResolvedKey, clock: Clock) -> None:
+    def __init__(self, writer: Writer, *, encrypted: bool, clock: Clock) -> None:
         self._writer = writer
-        self._key = key
-        self.encrypted = key.encrypts
+        self.encrypted = encrypted
         self.agents = AgentStore(writer, clock)
         self.runs = RunStore(writer, clock)
         self.files = FileStore(writer)
@@ -42,23 +43,36 @@ class Store:
         """
         writer = Writer(path)
         await writer.open(partial(open_database, path, key))
-        return cls(writer, key=key, clock=clock)
+        return cls(writer, encrypted=key.encrypts, clock=clock)
 
     async def size_bytes(self) -> int:
         """What a copy of the database needs on a disk."""
 
         def job(db: Database) -> int:
-            return int(scalar(db, "PRAGMA page_count") * scalar(db, "PRAGMA page_size"))
+            # SQLCipher gives the second one as text.
+            return int(scalar(db, "PRAGMA page_count")) * int(scalar(db, "PRAGMA page_size"))
 
         return await self._writer.read(job)
 
-    async def copy_to(self, path: Path) -> None:
-        """Writes a whole copy, under the same key, into a new private file, while other work goes on.
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Meanwhile the database's file holds all that was stored before, and stays as it is: new work goes into the log beside it.
 
-        The copy is neither synced nor read back. What an attempt that raised has left of it is the caller's to remove.
+        Ends with StoreProblem when the store was closed meanwhile, since that changes the file.
         """
-        await asyncio.to_thread(create_private, path)
-        await self._writer.copy_into(partial(connect_for_copy, path, self._key))
+
+        def rest(db: Database) -> None:
+            let_log_grow(db, True)
+            merge_log(db)
+
+        try:
+            await self._writer.read(rest)
+            yield
+        except BaseException:
+            with contextlib.suppress(StoreProblem):
+                await self._writer.read(lambda db: let_log_grow(db, False))
+            raise
+        await self._writer.read(lambda db: let_log_grow(db, False))
 
     async def close(self) -> None:
         """Lets the work in hand finish, then leaves one whole file. May be called twice."""

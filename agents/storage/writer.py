@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +19,6 @@ from sqlite_utils import Database
 
 from agents.errors import StoreProblem
 from agents.storage.driver import SqlError, translated
-
-COPY_STEP_PAGES = 64  # some milliseconds of work
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +30,6 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._waiting: deque[Callable[[], None]] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hearth-store")
         self._db: Database | None = None
         self._closed = False
@@ -73,25 +69,6 @@ class Writer:
 
         return await self._submit(guarded)
 
-    async def copy_into(self, open_copy: Callable[[], Database]) -> None:
-        """Copies the database into another one, as it is at the end of the copy; other jobs run between its small steps.
-
-        What they write goes into the copy as well, since it is the same connection (https://sqlite.org/backup.html). A close
-        ends it early with StoreProblem. One copy at a time.
-        """
-
-        def guarded() -> None:
-            with translated(self._path):
-                source, copy = self._connection(), open_copy()
-                try:
-                    source.conn.backup(
-                        copy.conn, pages=COPY_STEP_PAGES, progress=lambda *_: self._between_steps()
-                    )
-                finally:
-                    copy.close()
-
-        await self._submit(guarded)
-
     async def close(self) -> None:
         """Lets waiting jobs finish, moves the write-ahead log into the database and ends the thread. May be called twice."""
         if self._closed:
@@ -105,35 +82,8 @@ class Writer:
 
     async def _submit(self, job: Callable[[], T]) -> T:
         if self._closed:
-            raise _closed()
-        future: Future[T] = Future()
-
-        def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = job()
-            except BaseException as error:  # noqa: BLE001 - it goes to whoever waits for the job
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self._waiting.append(run)
-        self._executor.submit(self._run_next)
-        return await asyncio.wrap_future(future)
-
-    def _run_next(self) -> None:
-        try:
-            run = self._waiting.popleft()
-        except IndexError:
-            return  # it has run between the steps of a copy
-        run()
-
-    def _between_steps(self) -> None:
-        if self._closed:
-            raise _closed()
-        for _ in range(len(self._waiting)):  # not those that come meanwhile, or a copy might never end
-            self._run_next()
+            raise StoreProblem("The database is closed because Hearth is stopping; start it again.")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, job)
 
     def _connection(self) -> Database:
         if self._db is None:
@@ -151,7 +101,3 @@ class Writer:
             log.warning("the database could not be checkpointed at close: %s", error)
         finally:
             db.close()
-
-
-def _closed() -> StoreProblem:
-    return StoreProblem("The database is closed because Hearth is stopping; start it again.")

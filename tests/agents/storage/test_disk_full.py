@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from agents.clock import SystemClock
 from agents.errors import DiskFull
-from agents.storage import Store
+from agents.paths import HomePaths
+from agents.storage import Store, backups
+from agents.storage.backups import Backups
 from tests.agents.storage.databases import KEY, count_pending, fill, occurrence
 
 DISK_BYTES = 3 << 20
@@ -94,3 +97,28 @@ async def test_a_home_without_space_gets_no_database(small_disk: Path) -> None:
     assert [file.name for file in small_disk.iterdir()] == ["ballast"]
     ballast.unlink()
     await fill(small_disk / "hearth.db", KEY, runs=1)
+
+
+async def test_a_disk_that_fills_up_under_a_backup_keeps_the_older_one_and_the_store_works_on(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = HomePaths(small_disk)
+    await fill(paths.database, KEY)
+    paths.backups.mkdir()
+    (paths.backups / "hearth-20200101-000000.db").write_bytes(b"an older one")
+    store = await Store.open(paths.database, KEY, clock=SystemClock())
+    maker = Backups(paths=paths, store=store, key=KEY, clock=SystemClock())
+    ballast = fill_up(small_disk, leave_bytes=60_000)
+    free = os.statvfs(small_disk).f_bavail
+    with monkeypatch.context() as patch:
+        patch.setattr(backups.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+
+        with pytest.raises(DiskFull, match="no room for a backup"):
+            await maker.make_if_due()
+
+    assert [file.name for file in paths.backups.iterdir()] == ["hearth-20200101-000000.db"]
+    assert os.statvfs(small_disk).f_bavail == free
+    await store.meta.set("small", "thing")
+    ballast.unlink()
+    assert await maker.make_if_due() is not None
+    await store.close()

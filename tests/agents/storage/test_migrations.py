@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,6 +91,24 @@ async def test_rows_survive_a_migration_and_the_old_database_stays_beside(
     db = connect_for_work(backup, key)
     assert row(db, "SELECT name FROM agents") == {"name": "Old"}
     db.close()
+
+
+async def test_of_the_copies_made_before_updates_the_newest_three_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "hearth.db"
+    make(path, KEY, stop_before="m0002_conversations")
+    for number in (5, 3, 4, 6):  # as if this database had been put back from before
+        copy = tmp_path / f"hearth.db.before-m000{number}_later"
+        copy.touch()
+        os.utime(copy, (number, number))
+
+    await (await Store.open(path, KEY, clock=SystemClock())).close()
+
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "hearth.db",
+        "hearth.db.before-m0002_conversations",
+        "hearth.db.before-m0005_later",
+        "hearth.db.before-m0006_later",
+    ]
 
 
 async def test_a_database_of_this_version_is_not_copied(tmp_path: Path) -> None:

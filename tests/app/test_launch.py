@@ -47,6 +47,7 @@ def test_the_command_names_every_option_by_its_absolute_path(monkeypatch: pytest
         runtime_command(Path("/h"), LaunchOptions(insecure_no_encryption=True))[-1]
         == "--insecure-no-encryption"
     )
+    assert runtime_command(Path("/h"), LaunchOptions(restore_backup=True))[-1] == "--restore-backup"
 
 
 def test_a_passphrase_is_no_argument_and_in_no_repr() -> None:

@@ -332,6 +332,40 @@ async def test_the_doctor_looks_at_every_part(house: House) -> None:
     assert str(house.inbox) in report.checks[-1].message
 
 
+async def check_of_backup(house: House, words: str) -> contract.DoctorCheck:
+    """What the doctor says of the backups, once it says `words`."""
+    async with asyncio.timeout(20):
+        while True:
+            report = contract.DoctorReport.model_validate(await house.get("/v1/doctor"))
+            [check] = [check for check in report.checks if check.name == "backup"]
+            if words in check.message:
+                return check
+            await asyncio.sleep(0.05)
+
+
+async def test_a_start_makes_a_backup_unless_there_is_a_fresh_one(root: Path) -> None:
+    key = ResolvedKey(kind=KeyKind.KEY_FILE, raw=bytes(32), created=True)
+    for _ in range(2):
+        async with serving(root, ScriptedEngine(first_choice), key) as house:
+            assert (await check_of_backup(house, "is 0 min old")).ok
+            assert contract.Status.model_validate(await house.get("/v1/status")).notices == []
+    assert len(list(HomePaths(root / "home").backups.iterdir())) == 1
+
+
+async def test_a_backup_that_can_not_be_made_is_told_once_and_the_rest_works(root: Path) -> None:
+    key = ResolvedKey(kind=KeyKind.KEY_FILE, raw=bytes(32), created=True)
+    paths = HomePaths(root / "home")
+    paths.root.mkdir(mode=0o700)
+    paths.backups.write_text("a file in the place of the folder")
+    async with serving(root, ScriptedEngine(first_choice), key) as house:
+        check = await check_of_backup(house, "No backup can be written")
+        house.runtime._look_at_backups()
+        await house.choose_folder()
+        status = contract.Status.model_validate(await house.get("/v1/status"))
+    assert not check.ok
+    assert status.notices == [check.message]
+
+
 def test_the_built_in_agent_is_a_valid_definition() -> None:
     from agents.builtin import builtin_names, builtin_source
 

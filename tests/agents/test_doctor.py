@@ -1,0 +1,65 @@
+"""The doctor tells how old the newest backup is, and minds when that is too old."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents import doctor
+from agents.contract import DoctorCheck
+from agents.credentials import KeyKind, ResolvedKey
+from agents.paths import HomePaths
+from agents.storage import Store
+from agents.storage.backups import Backups
+from engine.core import EngineState, EngineStatus
+from tests.agents.conftest import FakeClock
+
+KEY = ResolvedKey(kind=KeyKind.KEY_FILE, raw=bytes(32))
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> HomePaths:
+    return HomePaths(tmp_path / "home")
+
+
+async def backup_check(paths: HomePaths, store: Store, clock: FakeClock, made: Backups) -> DoctorCheck:
+    report = await doctor.examine(
+        paths=paths,
+        store=store,
+        backups=made,
+        engine=EngineStatus(state=EngineState.READY),
+        agents=[],
+        last_tick=None,
+        now=clock.now(),
+    )
+    [check] = [check for check in report.checks if check.name == "backup"]
+    return check
+
+
+async def test_the_age_of_the_newest_backup(paths: HomePaths, store: Store, clock: FakeClock) -> None:
+    backups = Backups(paths=paths, store=store, key=KEY, clock=clock)
+    before = await backup_check(paths, store, clock, backups)
+    assert (before.ok, before.message) == (True, "The first backup is being made.")
+
+    await backups.make_if_due()
+    seen = []
+    for hours in (0.5, 24.5, 24):
+        clock.advance(hours * 3600)
+        check = await backup_check(paths, store, clock, backups)
+        seen.append((check.ok, check.message.split(" is ")[1].split(" old")[0]))
+
+    assert seen == [(True, "30 min"), (True, "25 h"), (False, "49 h")]
+    assert "hearth serve" in check.message
+
+
+async def test_a_clock_that_was_set_back_makes_no_negative_age(
+    paths: HomePaths, store: Store, clock: FakeClock
+) -> None:
+    backups = Backups(paths=paths, store=store, key=KEY, clock=clock)
+    await backups.make_if_due()
+    clock.advance(-3 * 86_400)
+
+    assert (await backup_check(paths, store, clock, backups)).message.startswith(
+        "The newest backup is 0 min old"
+    )

@@ -14,11 +14,10 @@ from typing import TypeVar
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QGuiApplication
 
-from agents.contract import Event, RecoveryCode
+from agents.contract import Event
 from agents.paths import HomePaths
 from app.desktop.dialogs.asker import Asker
-from app.desktop.dialogs.key import KeyDialog
-from app.desktop.dialogs.recovery import RecoveryDialog
+from app.desktop.dialogs.prompts import Prompts
 from app.desktop.link.runtime_link import RuntimeLink
 from app.desktop.link.states import LinkState
 from app.desktop.models.tray import tray_view
@@ -59,14 +58,13 @@ class Shell(QObject):
 
     def __init__(self, parts: Parts, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._paths, self._link, self._theme = parts.paths, parts.link, parts.theme
+        self._link, self._theme = parts.link, parts.theme
         self._settings, self._notifier = parts.settings, parts.notifier
         self._tray_is_there = parts.tray_is_there
         self.window = MainWindow(parts.theme, parts.link, parts.icons, parts.asker)
         self._asker = self.window.asker
         self.tray = Tray(parts.icons, self)
-        self._key_dialog: KeyDialog | None = None
-        self._recovery_dialog: RecoveryDialog | None = None
+        self._prompts = Prompts(parts.paths, parts.link, self.window, self._asker, self)
         self._asks = False  # a question about closing or quitting is open
         self._quitting = False
         self._finished = False
@@ -117,8 +115,7 @@ class Shell(QObject):
     def _window_shown(self, shown: bool) -> None:
         self._link.watch_closely(shown)
         if shown:
-            self._ask_for_key()
-            self._show_recovery_code()
+            self._prompts.look()
 
     def _choose_theme(self, choice: ThemeChoice) -> None:
         self._theme.choose(choice)
@@ -136,11 +133,8 @@ class Shell(QObject):
     def _state_changed(self, state: LinkState) -> None:
         self.window.show_state(state, self._link.sentence)
         self._draw_tray()
-        if state is LinkState.NEEDS_KEY:
-            self._ask_for_key()
-        elif state is LinkState.CONNECTED:
-            self._show_recovery_code()
-        elif state is LinkState.STOPPED and self._quitting:
+        self._prompts.look()
+        if state is LinkState.STOPPED and self._quitting:
             self.finish()
 
     def _world_changed(self, _parts: object) -> None:
@@ -153,7 +147,7 @@ class Shell(QObject):
     def _help(self) -> None:
         """The one button of the banner or the waiting page."""
         if self._link.state is LinkState.NEEDS_KEY:
-            self._ask_for_key()
+            self._prompts.look()
         else:
             self._link.retry()
 
@@ -161,49 +155,6 @@ class Shell(QObject):
         for agent in self._link.world.agents.values():
             if agent.paused is not paused and (paused or agent.folders):
                 self._link.api.set_paused(agent.name, paused, lambda _agent: None, lambda _trouble: None)
-
-    # --- questions of the runtime
-
-    def _ask_for_key(self) -> None:
-        if self._link.state is not LinkState.NEEDS_KEY or self._key_dialog or not self.window.isVisible():
-            return
-        is_new = not (self._paths.key_info.exists() or self._paths.database.exists())
-        dialog = KeyDialog(self._link.sentence, is_new=is_new, asker=self._asker, parent=self.window)
-        self._key_dialog = dialog
-        dialog.finished.connect(self._key_answered)
-        dialog.open()
-
-    def _key_answered(self) -> None:
-        dialog, self._key_dialog = self._key_dialog, None
-        if dialog is None:
-            return
-        dialog.deleteLater()
-        if dialog.result() == KeyDialog.DialogCode.Accepted:
-            self._link.choose_key(dialog.options)
-
-    def _show_recovery_code(self) -> None:
-        status = self._link.world.status
-        pending = status is not None and status.recovery_code_pending and self._link.is_connected
-        if pending and self._recovery_dialog is None and self.window.isVisible():
-            self._link.api.recovery_code(self._show_code, lambda _trouble: None)
-
-    def _show_code(self, answer: RecoveryCode) -> None:
-        if self._recovery_dialog is not None or self._finished:
-            return
-        dialog = RecoveryDialog(answer.code, self.window)
-        self._recovery_dialog = dialog
-        dialog.finished.connect(self._code_answered)
-        dialog.open()
-
-    def _code_answered(self) -> None:
-        dialog, self._recovery_dialog = self._recovery_dialog, None
-        if dialog is None:
-            return
-        dialog.deleteLater()
-        if dialog.result() == RecoveryDialog.DialogCode.Accepted:
-            self._link.api.recovery_code_shown(
-                lambda _none: self._link.refresh_status(), lambda trouble: self._asker.tell(trouble.message)
-            )
 
     # --- notifications
 

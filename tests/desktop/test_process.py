@@ -88,6 +88,7 @@ def test_started_and_quit_with_work_in_flight_it_ends_well_each_time(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1_200)
 def test_two_hundred_starts_and_quits(runtime: FakeRuntime, start_desktop: StartDesktop) -> None:
     for _ in range(200):
         desktop = start_desktop()

@@ -30,18 +30,30 @@ Yours, Mara Lind
 
 
 class House:
-    """A home that watches a folder already, so that no keyring is needed and no folder is to be chosen."""
+    """A home of the test's, at first not made yet."""
 
     def __init__(self, root: Path) -> None:
         self.paths = HomePaths(root / "home")
         self.inbox = root / "inbox"
         self.inbox.mkdir()
-        process = start_runtime(self.paths.root, LaunchOptions(key_file=root / "key"))
+        self._root = root
+
+    def make(self) -> None:
+        """Makes a home that watches a folder, so that no keyring is needed and no folder is to be chosen."""
+        process = start_runtime(self.paths.root, LaunchOptions(key_file=self._root / "key"))
         try:
             with RuntimeClient(self.paths) as client:
                 client.set_folders("Document digest", FoldersChange(folders=[str(self.inbox)]))
         finally:
             end_runtime(process)
+
+    def end(self) -> None:
+        """Stops the runtime if one is left."""
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).wait(20)
 
     def drop(self, name: str, text: str) -> None:
         beside = self.inbox.parent / f"{name}.part"
@@ -60,17 +72,31 @@ def house() -> Iterator[House]:
     with tempfile.TemporaryDirectory(prefix="h-") as folder:
         made = House(Path(folder))
         yield made
-        pid = made.pid()
-        if pid is not None:  # the test failed half-way
-            os.kill(pid, signal.SIGTERM)
-            psutil.Process(pid).wait(20)
+        made.end()
 
 
 @pytest.mark.real
 def test_the_desktop_from_a_file_that_arrives_to_quitting(desk: FakeDesk, house: House) -> None:
+    house.make()
     desktop = DrivenDesktop(house.paths.root)
     try:
         use_the_desktop(desk, house, desktop)
+    finally:
+        desktop.kill()
+
+
+@pytest.mark.real
+def test_a_first_start_without_a_keyring_asks_in_the_window(house: House) -> None:
+    desktop = DrivenDesktop(house.paths.root, PYTHON_KEYRING_BACKEND="keyring.backends.fail.Keyring")
+    try:
+        wait_until(lambda: "How shall Hearth keep your data?" in desktop.texts(), "the question")
+        desktop.tell("click No encryption")
+        desktop.tell("click Continue")
+        wait_until(lambda: desktop.state()["line"] == "connected", "the runtime")
+        assert any(text.startswith("No folder is watched yet.") for text in desktop.texts())
+        desktop.process.send_signal(signal.SIGTERM)
+        assert desktop.end() == 0
+        assert house.pid() is not None  # the agents' part goes on
     finally:
         desktop.kill()
 

@@ -24,7 +24,7 @@ class Asker:
         accept = box.addButton(
             yes, QMessageBox.ButtonRole.DestructiveRole if danger else QMessageBox.ButtonRole.AcceptRole
         )
-        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+        cancel = box.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
         box.setDefaultButton(cancel if danger else accept)
         return self._clicked(box) is accept
 
@@ -33,13 +33,13 @@ class Asker:
         box = self._box(question, detail)
         buttons = {box.addButton(text, QMessageBox.ButtonRole.AcceptRole): text for text in choices}
         box.setDefaultButton(next(iter(buttons)))
-        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
         clicked = self._clicked(box)
         return next((text for each, text in buttons.items() if each is clicked), None)
 
     def tell(self, sentence: str, detail: str = "") -> None:
         box = self._box(sentence, detail)
-        box.addButton(QMessageBox.StandardButton.Ok)
+        box.addButton("OK", QMessageBox.ButtonRole.AcceptRole)
         self._clicked(box)
 
     def pick_folder(self, title: str, start: str = "") -> str | None:

@@ -42,6 +42,7 @@ class FoldersDialog(QDialog):
         )
         self._list = QListWidget()
         self._list.setAccessibleName("Chosen folders")
+        self._list.setProperty("kind", "box")
         self._list.itemSelectionChanged.connect(self._draw)
         for folder in folders:
             self._list.addItem(folder)

@@ -58,7 +58,9 @@ class KeyDialog(QDialog):
     def _add_passphrase(self) -> None:
         self._passphrase = self._choice(
             "A passphrase",
-            "You type it when Hearth starts. It is stored nowhere: if it is lost, so are the data.",
+            "You type it when Hearth starts. It is stored nowhere: if it is lost, so are the data."
+            if self._is_new
+            else "The one that was chosen for this home.",
         )
         self._field, self._repeat = QLineEdit(), QLineEdit()
         for field, name in ((self._field, "Passphrase"), (self._repeat, "Passphrase again")):

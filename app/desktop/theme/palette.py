@@ -96,6 +96,7 @@ QPlainTextEdit[kind="code"] { background: transparent; border: none; padding: 0;
 QPlainTextEdit[kind="code"]:focus { border: none; padding: 0; }
 
 QListWidget, QListView { background: transparent; border: 2px solid transparent; border-radius: 8px; color: $text; }
+QListWidget[kind="box"] { background: $surface; border: 1px solid $border; }
 QListWidget:focus, QListView:focus { border: 2px solid $accent; }
 QListWidget::item, QListView::item { border-radius: 7px; padding: 7px 8px; }
 QListWidget::item:hover { background: $raised; }
@@ -117,7 +118,9 @@ QMenu::item { padding: 6px 20px; border-radius: 5px; }
 QMenu::item:selected { background: $accent_soft; color: $text; }
 QMenu::item:disabled { color: $muted; }
 QMenu::separator { height: 1px; background: $border; margin: 4px 8px; }
-QRadioButton:focus, QCheckBox:focus { color: $accent; }
+QRadioButton::indicator { width: 12px; height: 12px; border: 2px solid $muted; border-radius: 8px; background: $surface; }
+QRadioButton::indicator:checked { width: 6px; height: 6px; border: 5px solid $accent; }
+QRadioButton:focus { color: $accent; }
 """)
 
 

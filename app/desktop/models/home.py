@@ -140,11 +140,20 @@ def _result_row(result: ResultInfo) -> OutcomeRow:
         key=f"result:{result.id}",
         run_id=result.run_id,
         title=words.one_line(result.title) or "Untitled",
-        detail=words.file_name(result.file) or result.agent,
+        detail=_result_detail(result),
         category=words.one_line(result.category, 24),
         failed=False,
         at=result.created_at,
     )
+
+
+def _result_detail(result: ResultInfo) -> str:
+    """The file, how much there is to do, and how the summary begins; the row cuts it where it ends."""
+    parts = [words.file_name(result.file) or result.agent]
+    if result.action_items:
+        parts.append(f"{len(result.action_items)} to do")
+    parts.append(words.one_line(result.summary))
+    return " · ".join(part for part in parts if part)
 
 
 def _failed_row(run: RunInfo) -> OutcomeRow:

@@ -37,7 +37,7 @@ check: setup-tests  ## the gates alone: style, types, imports, locks
 	@$(VENV)/python tests/tools/check.py
 
 soak: setup-tests  ## the tests that take long
-	@sh $(SCREEN) $(VENV)/python -m pytest -q -m soak
+	@sh $(SCREEN) $(VENV)/python -m pytest -q -m soak -o faulthandler_timeout=0
 
 screenshot: setup-tests  ## the README's picture, taken from the real window
 	@sh $(SCREEN) sh tests/tools/screenshot.sh

@@ -71,12 +71,8 @@ async def _serve(paths: HomePaths, arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
 
     def arm_signals(runtime: Runtime) -> None:
-        def stop() -> None:
-            runtime.ask_to_stop()
-            _arm_last_resort()
-
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, runtime.ask_to_stop)
 
     model = arguments.model.expanduser().absolute() if arguments.model else None
     await serve(
@@ -85,6 +81,7 @@ async def _serve(paths: HomePaths, arguments: argparse.Namespace) -> None:
         model=model,
         clock=SystemClock(),
         on_runtime=arm_signals,
+        on_stop_asked=_arm_last_resort,
         restore_backup=arguments.restore_backup,
     )
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from agents import __version__, contract, doctor, views
@@ -63,12 +63,14 @@ class Runtime:
         default_model: ModelSpec,
         make_engine: Callable[[ModelSpec], Engine] | None = None,
         notice: str | None = None,
+        on_stop_asked: Callable[[], None] = lambda: None,
     ) -> None:
         self._paths = paths
         self._clock = clock
         self._key = key
         self._started_at = clock.now()
-        self._notices = [notice] if notice else []
+        self._notices = {notice: notice} if notice else {}  # by topic, the newest last
+        self._on_stop_asked = on_stop_asked
         self._stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self.version = __version__
@@ -87,6 +89,7 @@ class Runtime:
             owner=f"{os.getpid()}@{self._started_at.isoformat()}",
             workflow=digest_document,
             on_change=self._run_changed,
+            on_store_trouble=self._store_trouble,
         )
         self._alarm = Alarm(clock=clock)
         self.triggers = FileTriggerService(
@@ -113,6 +116,8 @@ class Runtime:
 
     def ask_to_stop(self) -> None:
         """Begins an ordered stop; may be called more than once and from a signal handler of the loop."""
+        if not self._stop_asked.is_set():
+            self._on_stop_asked()
         self._stop_asked.set()
 
     async def _start(self) -> None:
@@ -192,7 +197,7 @@ class Runtime:
             runs_running=counts.get(RunStatus.RUNNING, 0),
             last_tick=self.triggers.last_tick,
             next_tick=self.triggers.next_tick,
-            notices=list(self._notices),
+            notices=list(self._notices.values()),
         )
 
     async def doctor(self) -> contract.DoctorReport:
@@ -207,7 +212,10 @@ class Runtime:
         )
 
     async def retry_engine(self) -> contract.EngineInfo:
-        await self.engines.engine(BUILT_IN).retry_model()
+        try:
+            await self.engines.retry_set_aside()
+        finally:
+            self.runs.release()
         return views.engine_info(self.engines.default.status)
 
     async def recovery_code(self) -> contract.RecoveryCode:
@@ -237,18 +245,44 @@ class Runtime:
     async def _run_changed(self, agent_name: str) -> None:
         await self.registry.tell(agent_name)
 
-    def _engine_changed(self, status: EngineStatus) -> None:
-        self.bus.publish(contract.EngineChanged(engine=views.engine_info(status)))
+    def _engine_changed(self, model: str, status: EngineStatus) -> None:
+        """An engine's new status. Clients know one engine, the default model's; trouble is told of every one."""
+        if model == BUILT_IN:
+            self.bus.publish(contract.EngineChanged(engine=views.engine_info(status)))
         if status.notice:
             self._notice(status.notice)
-        if status.state is EngineState.SET_ASIDE and status.reason:
-            self._notice(status.reason, contract.NoticeLevel.ERROR)
+        topic = f"set aside: {model}"
+        if status.state is EngineState.SET_ASIDE:
+            sentence = (
+                f"{status.model_name or 'The model'} was set aside: {status.reason or 'it crashed too often'}. "
+                "Its runs wait; try it again on the Home page, or start Hearth anew."
+            )
+            self._notice(sentence, contract.NoticeLevel.ERROR, topic=topic)
+        elif status.state is EngineState.READY:
+            self._notices.pop(topic, None)
 
-    def _notice(self, text: str, level: contract.NoticeLevel = contract.NoticeLevel.WARNING) -> None:
-        """Tells the user one sentence, once."""
-        if text in self._notices:
+    def _store_trouble(self, sentence: str | None) -> None:
+        """Rows can't be written (a sentence), or can be again (None)."""
+        if sentence is None:
+            self._notices.pop("store", None)
+        else:
+            self._notice(sentence, contract.NoticeLevel.ERROR, topic="store")
+
+    def _notice(
+        self,
+        text: str,
+        level: contract.NoticeLevel = contract.NoticeLevel.WARNING,
+        *,
+        topic: str | None = None,
+    ) -> None:
+        """Tells the user one sentence; not again while it stands. A topic's newer sentence takes the older one's place."""
+        topic = topic or text
+        if self._notices.get(topic) == text:
             return
-        self._notices = [*self._notices[-MAX_NOTICES + 1 :], text]
+        self._notices.pop(topic, None)
+        self._notices[topic] = text
+        while len(self._notices) > MAX_NOTICES:
+            del self._notices[next(iter(self._notices))]
         self.bus.publish(contract.Notice(level=level, text=text))
 
     def _make_engine(self, spec: ModelSpec) -> Engine:
@@ -272,8 +306,9 @@ async def serve(
     model: Path | None,
     clock: Clock,
     on_runtime: Callable[[Runtime], None],
+    on_stop_asked: Callable[[], None],
     restore_backup: bool = False,
-) -> Mapping[str, str]:
+) -> None:
     """Opens the home's database and serves until asked to stop. The caller holds the home's lock.
 
     Raises HearthError or EngineError when it can't start.
@@ -290,7 +325,7 @@ async def serve(
         clock=clock,
         default_model=default_model,
         notice=opened.notice,
+        on_stop_asked=on_stop_asked,
     )
     on_runtime(runtime)
     await runtime.run()
-    return {"version": runtime.version}

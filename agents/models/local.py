@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from engine.core import EngineStatus, ModelSpec
+from engine.core import EngineState, EngineStatus, ModelSpec
 from engine.supervisor import Engine
 
 BUILT_IN = "built-in"
@@ -23,8 +24,9 @@ class EnginePool:
         *,
         default: ModelSpec,
         make_engine: Callable[[ModelSpec], Engine],
-        on_status: Callable[[EngineStatus], None],
+        on_status: Callable[[str, EngineStatus], None],
     ) -> None:
+        """`on_status` is told the model's name as `engine` takes it, and its engine's new status."""
         self._default = default
         self._make_engine = make_engine
         self._on_status = on_status
@@ -41,7 +43,7 @@ class EnginePool:
             spec = self._default if model == BUILT_IN else ModelSpec(path=Path(model), name=Path(model).stem)
             engine = self._make_engine(spec)
             self._engines[model] = engine
-            self._unsubscribe.append(engine.subscribe(self._on_status))
+            self._unsubscribe.append(engine.subscribe(partial(self._on_status, model)))
         return self._engines[model]
 
     async def release_others(self, model: str) -> None:
@@ -50,6 +52,12 @@ class EnginePool:
             engine = self._engines.pop(name)
             log.info("unloading a model that no run needs now")
             await engine.stop()
+
+    async def retry_set_aside(self) -> None:
+        """Tries every model again that was set aside. Raises EngineError when one still can't run."""
+        for engine in list(self._engines.values()):
+            if engine.status.state is EngineState.SET_ASIDE:
+                await engine.retry_model()
 
     async def stop(self, timeout_s: float) -> None:
         """Ends every child within `timeout_s`."""

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from agents import contract, views
@@ -57,9 +58,12 @@ class StepStore(Protocol):
 class RunContext:
     """One run in work."""
 
-    def __init__(self, *, run: Run, store: StepStore, engine: Engine, bus: EventBus) -> None:
+    def __init__(
+        self, *, run: Run, store: StepStore, engine: Engine, bus: EventBus, granted: tuple[Path, ...]
+    ) -> None:
         self.run = run
         self.engine = engine
+        self.granted = granted  # the folders that the agent may read now, whatever its revision says
         self._store = store
         self._bus = bus
 

@@ -13,21 +13,33 @@ from collections.abc import Awaitable, Callable
 
 from agents import contract, views
 from agents.core import AgentDefinition, NewResult, NotifyPolicy, Run, RunStatus
-from agents.errors import Conflict, HearthError, StoreProblem
+from agents.errors import Conflict, HearthError, NotFound, StoreProblem
 from agents.events import EventBus
 from agents.models.local import EnginePool
 from agents.runs.context import RunContext
 from agents.runs.superseded import Superseded
 from agents.storage import Store
-from engine.errors import EngineError, EngineStopped
+from engine.errors import EngineError, EngineStopped, ModelSetAside
 
 Workflow = Callable[[RunContext, AgentDefinition], Awaitable[NewResult]]
 
 CANCELLED_BY_USER = "Cancelled by you."
 INTERNAL_ERROR = "An internal error ended this run; the log names the place in the code."
 RETRY_S = 5.0
+CANCEL_WAIT_S = 10.0
+PROBE_KEY = "room_for_rows"
+PROBE_CHARS = 300_000
 
 log = logging.getLogger(__name__)
+
+
+class _Execution:
+    """The run in work, from the moment that it was taken until its last row is written."""
+
+    def __init__(self, run_id: int) -> None:
+        self.run_id = run_id
+        self.task: asyncio.Task[NewResult] | None = None
+        self.ended = asyncio.Event()
 
 
 class RunManager:
@@ -42,6 +54,7 @@ class RunManager:
         owner: str,
         workflow: Workflow,
         on_change: Callable[[str], Awaitable[None]],
+        on_store_trouble: Callable[[str | None], None],
     ) -> None:
         self._store = store
         self._engines = engines
@@ -49,10 +62,12 @@ class RunManager:
         self._owner = owner
         self._workflow = workflow
         self._on_change = on_change  # told the agent's name after each status change
+        self._on_store_trouble = on_store_trouble  # told a sentence, and None once rows can be written again
         self._wake = asyncio.Event()
         self._stopping = False
-        self._current: tuple[int, asyncio.Task[NewResult]] | None = None
+        self._execution: _Execution | None = None
         self._cancel_asked: set[int] = set()
+        self._held: dict[int, str] = {}  # agents whose model was set aside, with the reason
         self._worker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -66,46 +81,61 @@ class RunManager:
         """There may be a new pending run."""
         self._wake.set()
 
+    def problem(self, agent_id: int) -> str | None:
+        """Why this agent's runs wait, when it is the model's fault."""
+        return self._held.get(agent_id)
+
+    def release(self) -> None:
+        """The models that were set aside are tried again."""
+        self._held.clear()
+        self._wake.set()
+
     async def cancel(self, run_id: int) -> Run:
-        """Ends a pending or running run as cancelled; a finished one is a Conflict."""
+        """Ends a pending or running run as cancelled; one that has ended is a Conflict.
+
+        While the database can't be written the answer is the run as it stands; it ends as soon as rows can be written.
+        """
         run = await self._store.runs.get(run_id)
         if run.status.is_final:
             raise Conflict(f"Run {run_id} is already {run.status.value}; there is nothing to cancel.")
-        if self._current is not None and self._current[0] == run_id:
-            self._cancel_asked.add(run_id)
-            self._current[1].cancel()
-            await asyncio.wait({self._current[1]})
-            return await self._ended(run_id)
-        run = await self._store.runs.cancel_pending(run_id, CANCELLED_BY_USER)
-        await self._told(run)
+        execution = self._execution
+        if execution is None or execution.run_id != run_id:
+            run = await self._store.runs.cancel_pending(run_id, CANCELLED_BY_USER)
+            await self._told(run)
+            return run
+        self._cancel_asked.add(run_id)
+        if execution.task is not None:
+            execution.task.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(execution.ended.wait(), CANCEL_WAIT_S)
+        run = await self._store.runs.get(run_id)
+        if run.status.is_final and run.status is not RunStatus.CANCELLED:
+            raise Conflict(f"Run {run_id} has just {run.status.value}; there is nothing to cancel.")
         return run
 
     async def stop(self) -> None:
         """Gives the run in work back to the ledger and ends the worker."""
         self._stopping = True
         self._wake.set()
-        if self._current is not None:
-            self._current[1].cancel()
+        if self._execution is not None and self._execution.task is not None:
+            self._execution.task.cancel()
         if self._worker is not None:
             await self._worker
-
-    async def _ended(self, run_id: int) -> Run:
-        while not (run := await self._store.runs.get(run_id)).status.is_final:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # the worker is writing the last row
-        return run
 
     async def _work(self) -> None:
         while not self._stopping:
             self._wake.clear()
             run: Run | None = None
             try:
-                run = await self._store.runs.next_pending()
+                run = await self._store.runs.next_pending(skip_agents=frozenset(self._held))
                 if run is None:
                     await self._wake.wait()
                 else:
                     await self._execute(run)
             except StoreProblem as problem:
                 await self._wait_for_store(problem, run)
+            except (Conflict, NotFound):
+                log.info("a run was taken back before it began")
             except Exception:
                 # The worker must outlive any single run; what it was doing is in the log.
                 log.exception("a run could not be handled")
@@ -120,63 +150,91 @@ class RunManager:
     async def _wait_for_store(self, problem: StoreProblem, run: Run | None) -> None:
         """Says it once, then waits until rows can be written again; the run is given back, so nothing is lost."""
         log.error("the database can't be written: %s", problem.code)
-        self._bus.publish(contract.Notice(level=contract.NoticeLevel.ERROR, text=str(problem)))
+        self._on_store_trouble(str(problem))
         while not self._stopping:
             await self._rest()
             try:
+                # Small rows may still fit where a document's text does not: try with as much as a run may need.
+                await self._store.meta.set(PROBE_KEY, "x" * PROBE_CHARS)
+                await self._store.meta.set(PROBE_KEY, "")
                 if run is not None:
                     await self._store.runs.give_back(run.id)
             except StoreProblem:
                 continue
-            except Conflict:
+            except (Conflict, NotFound):
                 pass  # its last row was written after all, or it had not begun
+            self._on_store_trouble(None)
             return
 
     async def _execute(self, run: Run) -> None:
+        execution = self._execution = _Execution(run.id)
+        try:
+            notify = NotifyPolicy.ALWAYS
+            execution.task = asyncio.create_task(self._perform(run))
+            if self._stopping or run.id in self._cancel_asked:
+                execution.task.cancel()
+            await asyncio.wait({execution.task})
+            run = await self._settle(run, execution.task)
+            if run.status.is_final:
+                self._cancel_asked.discard(run.id)
+                notify = (await self._store.agents.definition(run.revision_id)).notify
+            await self._told(run, notify)
+        finally:
+            self._execution = None
+            execution.ended.set()
+
+    async def _perform(self, run: Run) -> NewResult:
         definition = await self._store.agents.definition(run.revision_id)
+        granted = (await self._store.agents.by_id(run.agent_id)).definition.read_folders
         engine = self._engines.engine(definition.model)
         await self._engines.release_others(definition.model)
         run = await self._store.runs.begin(
             run.id, owner=self._owner, model=engine.status.model_name or definition.model
         )
         await self._told(run)
-        context = RunContext(run=run, store=self._store.runs, engine=engine, bus=self._bus)
-        task = asyncio.ensure_future(self._workflow(context, definition))
-        self._current = (run.id, task)
-        if self._stopping:
-            task.cancel()
-        try:
-            await asyncio.wait({task})
-        finally:
-            self._current = None
-        run = await self._settle(run, task)
-        await self._told(run, definition.notify)
+        context = RunContext(run=run, store=self._store.runs, engine=engine, bus=self._bus, granted=granted)
+        return await self._workflow(context, definition)
 
     async def _settle(self, run: Run, task: asyncio.Task[NewResult]) -> Run:
         """Writes the status that the task's end means."""
         runs = self._store.runs
-        error = None if task.cancelled() else task.exception()
-        cancelled_by_user = run.id in self._cancel_asked
-        self._cancel_asked.discard(run.id)
-        match error:
-            case None if not task.cancelled():
-                return await runs.finish(run.id, RunStatus.SUCCEEDED, result=task.result())
-            case None if cancelled_by_user:
-                return await runs.finish(run.id, RunStatus.CANCELLED, reason=CANCELLED_BY_USER)
+        if task.cancelled():
+            return await self._settle_cancelled(run)
+        match task.exception():
             case None:
-                return await runs.give_back(run.id)
-            case Superseded():
-                return await runs.finish(run.id, RunStatus.CANCELLED, reason=str(error))
+                return await runs.finish(run.id, RunStatus.SUCCEEDED, result=task.result())
+            case Superseded() as why:
+                return await runs.finish(run.id, RunStatus.CANCELLED, reason=str(why))
             case EngineStopped() if self._stopping:
                 return await runs.give_back(run.id)
-            case StoreProblem():
-                raise error
-            case HearthError() | EngineError():
-                log.warning("run %d failed: %s", run.id, getattr(error, "code", "error"))
-                return await runs.finish(run.id, RunStatus.FAILED, reason=str(error))
-            case _:
+            case ModelSetAside() as why:
+                # Not this document's fault: its run waits, with all others of the agent, until the model is tried again.
+                self._held[run.agent_id] = str(why)
+                return await runs.give_back(run.id)
+            case StoreProblem() | Conflict() | NotFound() as problem:
+                raise problem
+            case (HearthError() | EngineError()) as error:
+                log.warning("run %d failed: %s", run.id, error.code)
+                return await self._fail(run, str(error))
+            case error:
                 log.error("run %d failed with an unexpected error", run.id, exc_info=error)
-                return await runs.finish(run.id, RunStatus.FAILED, reason=INTERNAL_ERROR)
+                return await self._fail(run, INTERNAL_ERROR)
+
+    async def _settle_cancelled(self, run: Run) -> Run:
+        """A cancelled task means that the user or a stop ended it, maybe before its first row was written."""
+        runs = self._store.runs
+        begun = (await runs.get(run.id)).status is RunStatus.RUNNING
+        if run.id in self._cancel_asked:
+            if begun:
+                return await runs.finish(run.id, RunStatus.CANCELLED, reason=CANCELLED_BY_USER)
+            return await runs.cancel_pending(run.id, CANCELLED_BY_USER)
+        return await runs.give_back(run.id) if begun else run
+
+    async def _fail(self, run: Run, reason: str) -> Run:
+        """Ends a run as failed, also one that could not even begin."""
+        if (await self._store.runs.get(run.id)).status is RunStatus.PENDING:
+            await self._store.runs.begin(run.id, owner=self._owner, model="none")
+        return await self._store.runs.finish(run.id, RunStatus.FAILED, reason=reason)
 
     async def _told(self, run: Run, notify: NotifyPolicy = NotifyPolicy.NEVER) -> None:
         """Tells the clients what is on disk now."""

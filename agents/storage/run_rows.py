@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
+
 from sqlite_utils import Database
 
 from agents.core import Result, Run, RunStatus, TriggerKind
@@ -56,15 +59,17 @@ def list_runs(
     return [_run_from(values) for values in found]
 
 
-def next_pending_run(db: Database) -> Run | None:
-    """The pending run that has been due for longest, of an agent that is neither paused nor removed."""
+def next_pending_run(db: Database, skip_agents: Collection[int]) -> Run | None:
+    """The pending run that has been due for longest, of an agent that is neither paused, removed nor to be skipped."""
     found = row(
         db,
-        _RUN
+        _RUN  # noqa: S608 - both parts are constants
         + """
         WHERE r.status = 'pending' AND a.paused = 0 AND a.removed_us IS NULL
+            AND r.agent_id NOT IN (SELECT value FROM json_each(?))
         ORDER BY o.due_us, r.id LIMIT 1
         """,
+        (json.dumps(list(skip_agents)),),
     )
     return None if found is None else _run_from(found)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,9 @@ class RunStore:
             lambda db: run_rows.list_runs(db, agent=agent, status=status, limit=limit, before=before)
         )
 
-    async def next_pending(self) -> Run | None:
-        """The run that has been due for longest; those of paused agents wait."""
-        return await self._writer.read(run_rows.next_pending_run)
+    async def next_pending(self, *, skip_agents: Collection[int] = ()) -> Run | None:
+        """The run that has been due for longest; those of paused agents wait, and those of `skip_agents`."""
+        return await self._writer.read(lambda db: run_rows.next_pending_run(db, skip_agents))
 
     async def begin(self, run_id: int, *, owner: str, model: str) -> Run:
         """Pending becomes running. `owner` names this runtime, so that the next one can tell its runs from its own."""

@@ -22,7 +22,7 @@ def chat_with(store: Store, engine: ScriptedEngine) -> Chat:
     pool = EnginePool(
         default=ModelSpec(path=Path("/nowhere"), name="scripted"),
         make_engine=lambda _: engine,
-        on_status=lambda _: None,
+        on_status=lambda *_: None,
     )
     return Chat(store=store, engines=pool)
 

@@ -29,13 +29,15 @@ CATEGORIES = (
     "other",
 )
 
-_PARAGRAPH = re.compile(r"\n\s*\n")
-_LIST_ITEM = re.compile(r"^\s*(?:[-*•+]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s*)?")
-_HEADING = re.compile(r"^\s{0,3}#{1,6}\s+(.+?)\s*#*\s*$")
-_NUMBERED_HEADING = re.compile(r"^\s*\d{1,2}(?:\.\d{1,2})*\.?\s+[A-Z][^.!?;:]{1,60}$")
-_PAGE_NUMBER = re.compile(r"^\s*(?:page|seite)?\s*\d{1,4}(?:\s*(?:/|of|von)\s*\d{1,4})?\s*$", re.IGNORECASE)
-_UNDERLINE = re.compile(r"^\s*(=+|-{3,})\s*$")
-_SUBJECT = re.compile(r"^\s*(?:subject|re|betreff|objet|asunto)\s*:\s*(.+)$", re.IGNORECASE)
+# All patterns see lines whose runs of white space are single blanks (_lines_of), and none is tried on a longer line
+# than MAX_MARK_CHARS: what arrives in a watched folder must not be able to make them slow.
+MAX_MARK_CHARS = 300
+_LIST_ITEM = re.compile(r"(?:[-*•+]|\d{1,3}[.)]) (?:\[[ xX]?\] )?")
+_HEADING = re.compile(r"#{1,6} (\S.*)$")
+_NUMBERED_HEADING = re.compile(r"\d{1,2}(?:\.\d{1,2})*\.? [A-Z][^.!?;:]{1,60}$")
+_PAGE_NUMBER = re.compile(r"(?:(?:page|seite) )?\d{1,4}(?: ?(?:/|of|von) ?\d{1,4})?$", re.IGNORECASE)
+_UNDERLINE = re.compile(r"(?:=+|-{3,})$")
+_SUBJECT = re.compile(r"(?:subject|re|betreff|objet|asunto) ?: ?(\S.*)$", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”’)]?\s+(?=[\"“‘(]?[A-Z0-9ÄÖÜÀ-Þ])")
 # A full stop after these does not end a sentence.
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|etc|e\.g|i\.e|approx|Ltd|Inc|Fig|p|pp)\.$")
@@ -50,29 +52,8 @@ _DUTY = re.compile(
     r"\b(?:must|needs? to|ha(?:s|ve) to|(?:is|are) (?:responsible for|asked to))\b"
     r"|(?:^|[,;:] |\band )(?:You|you|We|we|I|They|they|[A-Z][a-zà-ÿ]+)(?: and [A-Z][a-zà-ÿ]+)? (?:will|should|shall)\b"
 )
-_NOBODY = frozenset(
-    [
-        "The",
-        "This",
-        "That",
-        "These",
-        "Those",
-        "It",
-        "There",
-        "A",
-        "An",
-        "Our",
-        "Its",
-        "Their",
-        "Some",
-        "Many",
-        "Each",
-        "Every",
-        "All",
-        "One",
-        "Two",
-        "Most",
-    ]
+_NOBODY = re.compile(
+    r"(?:The|This|That|These|Those|It|There|An?|Our|Its|Their|Some|Many|Each|Every|All|One|Two|Most)\b"
 )
 # A sentence that begins like this leans on the one before it and says little alone.
 _LEANING = re.compile(
@@ -86,16 +67,16 @@ _CATEGORY_HINTS = {
     for category, pattern in (
         (
             "meeting notes",
-            r"^\s*(?:minutes\b|present:|attendees:|agenda\b)|\b(?:next meeting|committee met)\b",
+            r"^(?:minutes\b|present:|attendees:|agenda\b)|\b(?:next meeting|committee met)\b",
         ),
-        ("letter", r"^\s*dear\b|\b(?:kind|best|warm) regards\b|\byours (?:sincerely|faithfully)\b"),
-        ("invoice", r"^\s*invoice\b|\b(?:amount due|payable within|invoice date)\b"),
+        ("letter", r"^dear\b|\b(?:kind|best|warm) regards\b|\byours (?:sincerely|faithfully)\b"),
+        ("invoice", r"^invoice\b|\b(?:amount due|payable within|invoice date)\b"),
         ("contract", r"\b(?:hereinafter|the parties|this agreement|governing law)\b"),
-        ("instructions", r"^\s*step \d|\bhow to\b|\bfirst,? (?:switch|open|remove)\b"),
+        ("instructions", r"^step \d|\bhow to\b|\bfirst,? (?:switch|open|remove)\b"),
         (
             "report",
             r"\b(?:annual|quarterly|monthly|survey|status|progress|final) report\b|\breport (?:on|of|to)\b|"
-            r"^\W*(?:\w+ ){0,3}(?:report|review|study|survey|assessment|analysis)\b|"
+            r"^[^\w\n]{0,20}(?:\w{1,30} ){0,3}(?:report|review|study|survey|assessment|analysis)\b|"
             r"\b(?:findings|methodology|executive summary|we measured)\b",
         ),
     )
@@ -107,13 +88,11 @@ def sentences(text: str) -> list[str]:
 
     A text without sentences (a table, a list of words) gives its lines, cut to MAX_SENTENCE_CHARS.
     """
-    found: dict[str, None] = {}
-    for paragraph in _PARAGRAPH.split(text):
-        for block in _blocks(paragraph):
-            for sentence in _split(block):
-                if _is_sentence(sentence):
-                    found.setdefault(sentence)
-    return list(found) or _lines(text)
+    lines = _lines_of(text)
+    found = dict.fromkeys(
+        sentence for block in _blocks(lines) for sentence in _split(block) if _is_sentence(sentence)
+    )
+    return list(found or dict.fromkeys(line[:MAX_SENTENCE_CHARS].rstrip() for line in lines if line))
 
 
 def title_candidates(text: str) -> list[str]:
@@ -121,12 +100,12 @@ def title_candidates(text: str) -> list[str]:
 
     A heading at the top or a subject line is the only one: nothing else names the document as well.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    subject = next((match for line in lines if (match := _SUBJECT.match(line))), None)
-    heading = _HEADING.match(lines[0]) if lines else None
-    if heading or subject:
-        return [_short((heading or subject)[1])]  # type: ignore[index]
-    headings = (match[1] for line in lines if (match := _HEADING.match(line)))
+    lines = [line for line in _lines_of(text) if line]
+    subject = next((match for line in lines if (match := _matched(_SUBJECT, line))), None)
+    best = (_matched(_HEADING, lines[0]) if lines else None) or subject
+    if best:
+        return [_short(best[1])]
+    headings = (match[1] for line in lines if (match := _matched(_HEADING, line)))
     found = dict.fromkeys(_short(title) for title in (*lines[:1], *headings))
     return [title for title in found if title][:MAX_TITLES]
 
@@ -158,6 +137,7 @@ def category_candidates(text: str) -> list[str]:
 
     The first lines weigh more: there a document says what it is.
     """
+    text = "\n".join(_lines_of(text))
     head = text[:HEAD_CHARS]
     score = {
         category: 3 * len(pattern.findall(head)) + min(3, len(pattern.findall(text)))
@@ -179,39 +159,45 @@ def normalised(text: str) -> str:
     return " ".join(text.split())
 
 
-def _blocks(paragraph: str) -> list[str]:
-    """List items one by one, other lines joined; headings left out."""
-    blocks: list[str] = []
-    lines = paragraph.splitlines()
+def _lines_of(text: str) -> list[str]:
+    """The lines, stripped and with single blanks."""
+    return [normalised(line) for line in text.splitlines()]
+
+
+def _matched(pattern: re.Pattern[str], line: str) -> re.Match[str] | None:
+    return pattern.match(line) if len(line) <= MAX_MARK_CHARS else None
+
+
+def _blocks(lines: Sequence[str]) -> list[str]:
+    """List items one by one, the lines of a paragraph joined; headings and page numbers left out."""
+    blocks: list[list[str]] = [[]]
     for line, following in itertools.pairwise([*lines, ""]):
-        if _is_furniture(line, following):
-            blocks.append("")
+        if not line or _is_furniture(line, following):
+            blocks.append([])
             continue
-        item = _LIST_ITEM.match(line)
-        stripped = line[item.end() :].strip() if item else line.strip()
-        if item or not blocks or not blocks[-1]:
-            blocks.append(stripped)
-        else:
-            blocks[-1] = f"{blocks[-1]} {stripped}"
-    return [normalised(block) for block in blocks if block]
+        item = _matched(_LIST_ITEM, line)
+        if item:
+            blocks.append([])
+        blocks[-1].append(line[item.end() :] if item else line)
+    return [" ".join(block) for block in blocks if block]
 
 
 def _is_furniture(line: str, following: str) -> bool:
     """A heading, an underline, a subject line or a page number. A numbered line that runs on is a list item."""
-    if _NUMBERED_HEADING.match(line):
+    if _matched(_NUMBERED_HEADING, line):
         return not following[:1].islower()
-    return any(pattern.match(line) for pattern in (_HEADING, _UNDERLINE, _SUBJECT, _PAGE_NUMBER))
+    return any(_matched(pattern, line) for pattern in (_HEADING, _UNDERLINE, _SUBJECT, _PAGE_NUMBER))
 
 
 def _is_duty(sentence: str) -> bool:
     match = _DUTY.search(sentence)
-    return match is not None and match[0].lstrip(",;: ").split()[0] not in _NOBODY
+    return match is not None and not _NOBODY.match(match[0].lstrip(",;: "))
 
 
 def _split(block: str) -> list[str]:
     parts: list[str] = []
     for piece in _SENTENCE_END.split(block):
-        if parts and _ABBREVIATION.search(parts[-1]):
+        if parts and len(parts[-1]) <= MAX_SENTENCE_CHARS and _ABBREVIATION.search(parts[-1]):
             parts[-1] = f"{parts[-1]} {piece}"
         else:
             parts.append(piece)
@@ -219,17 +205,13 @@ def _split(block: str) -> list[str]:
 
 
 def _is_sentence(text: str) -> bool:
-    long_enough = len(text.split()) >= MIN_SENTENCE_WORDS and len(text) <= MAX_SENTENCE_CHARS
-    return long_enough and text[-1] in '.!?:;"”)'
-
-
-def _lines(text: str) -> list[str]:
-    found = dict.fromkeys(normalised(line)[:MAX_SENTENCE_CHARS] for line in text.splitlines())
-    return [line for line in found if line]
+    if not text or len(text) > MAX_SENTENCE_CHARS:
+        return False
+    return len(text.split()) >= MIN_SENTENCE_WORDS and text[-1] in '.!?:;"”)'
 
 
 def _short(title: str) -> str:
-    title = normalised(title).strip("*_` ")
+    title = title.strip("*_`# ")
     if len(title) <= MAX_TITLE_CHARS:
         return title
     return title[: MAX_TITLE_CHARS - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"

@@ -69,7 +69,7 @@ async def _read(context: RunContext, definition: AgentDefinition) -> StepOutcome
     path = context.run.path
     if path is None:
         raise DocumentProblem("This run has no file; run the agent with a file.")
-    root = _root_of(path, definition)
+    root = _root_of(path, definition, context.granted)
     cancelled = threading.Event()
     try:
         document = await asyncio.to_thread(read_document, path, root=root, cancelled=cancelled)
@@ -83,11 +83,12 @@ async def _read(context: RunContext, definition: AgentDefinition) -> StepOutcome
     return StepOutcome(output=output, detail=_size_of(document))
 
 
-def _root_of(path: Path, definition: AgentDefinition) -> Path:
-    for folder in definition.read_folders:
-        if path.is_relative_to(folder):
-            return folder
-    raise DocumentProblem("The agent may no longer read the folder that this file lies in.")
+def _root_of(path: Path, definition: AgentDefinition, granted: tuple[Path, ...]) -> Path:
+    """The folder that the run's own revision was given, if the agent still has a grant for the file today."""
+    roots = [folder for folder in definition.read_folders if path.is_relative_to(folder)]
+    if not roots or not any(path.is_relative_to(folder) for folder in granted):
+        raise Superseded("The agent may no longer read the folder that this file lies in.")
+    return roots[0]
 
 
 def _size_of(document: DocumentText) -> str:
@@ -112,7 +113,9 @@ def _part_budget(context: RunContext) -> int:
 
 async def _note(context: RunContext, writer: Writer, key: str, title: str, text: str) -> Notes:
     async def work(step: Step) -> StepOutcome:
-        answer, usage = await _ask(context, step, writer.ask_part(text))
+        # Text of any size and shape is looked through here: off the loop, so that nothing waits for it.
+        question = await asyncio.to_thread(writer.ask_part, text)
+        answer, usage = await _ask(context, step, question)
         note = writer.read_part(answer)
         output = {"summary": list(note.summary), "action_items": list(note.action_items)}
         return StepOutcome(output=output, usage=usage)
@@ -160,12 +163,14 @@ def _grouped(notes: list[Notes], sizes: list[int], budget: int) -> list[list[Not
 async def _digest(
     context: RunContext, writer: Writer, step: Step, text: str, parts: list[str], notes: list[Notes]
 ) -> StepOutcome:
-    answer, usage = await _ask(context, step, writer.ask_whole(text, notes))
+    answer, usage = await _ask(context, step, await asyncio.to_thread(writer.ask_whole, text, notes))
     result = writer.read_whole(answer)
     detail = None
-    if not grounded(result, text):
+    if not await asyncio.to_thread(grounded, result, text):
         quoting = QuotingWriter()
-        answer, more = await _ask(context, step, quoting.ask_whole(text, opening_notes(parts)))
+        openings = await asyncio.to_thread(opening_notes, parts)
+        question = await asyncio.to_thread(quoting.ask_whole, text, openings)
+        answer, more = await _ask(context, step, question)
         result, usage = quoting.read_whole(answer), _sum(usage, more)
         detail = "The first answer said things that are not in the document, so this one quotes it."
     output = {

@@ -6,12 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agents import contract
-from agents.core import Agent, Run, RunStatus, StepStatus
+from agents.core import Agent, AgentDefinition, Run, RunStatus, StepStatus
 from agents.errors import Conflict, DiskFull
 from agents.events import EventBus
 from agents.models.local import EnginePool
@@ -19,9 +20,9 @@ from agents.runs.digest import digest_document
 from agents.runs.manager import CANCELLED_BY_USER, INTERNAL_ERROR, RunManager, Workflow
 from agents.storage import Store
 from engine.core import ModelSpec, Request
-from engine.errors import EngineDied
+from engine.errors import EngineDied, ModelSetAside
 from engine.fakes import ScriptedEngine
-from tests.agents.conftest import FakeClock, occurrence_of
+from tests.agents.conftest import FakeClock, definition_of, occurrence_of
 
 DOCUMENT = (
     "# Spring\n\nThe bill was 640 euros. Piotr must replace the valve. Ana will write the invitation.\n"
@@ -53,10 +54,17 @@ class House:
         pool = EnginePool(
             default=ModelSpec(path=Path("/nowhere"), name="scripted"),
             make_engine=lambda _: engine,
-            on_status=lambda _: None,
+            on_status=lambda *_: None,
         )
+        self.trouble: list[str | None] = []
         self.manager = RunManager(
-            store=store, engines=pool, bus=self.bus, owner="me", workflow=workflow, on_change=self._noted
+            store=store,
+            engines=pool,
+            bus=self.bus,
+            owner="me",
+            workflow=workflow,
+            on_change=self._noted,
+            on_store_trouble=self.trouble.append,
         )
         self.noted: list[str] = []
 
@@ -302,31 +310,111 @@ async def test_a_full_disk_is_told_once_and_the_run_goes_on_when_there_is_room(
     store: Store, clock: FakeClock, agent: Agent, document: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agents.runs.manager.RETRY_S", 0.05)
-    finish, full = store.runs.finish, True
+    full = True
 
-    async def finish_on_a_full_disk(*args: object, **kwargs: object) -> Run:
-        if full:
-            raise DiskFull("The disk is full; make room.")
-        return await finish(*args, **kwargs)  # type: ignore[arg-type]
+    def only_with_room(call: Callable) -> Callable:
+        async def wrapped(*args: object, **kwargs: object) -> object:
+            if full:
+                raise DiskFull("The disk is full; make room.")
+            return await call(*args, **kwargs)
 
-    monkeypatch.setattr(store.runs, "finish", finish_on_a_full_disk)
-    monkeypatch.setattr(store.runs, "give_back", _failing_while(lambda: full, store.runs.give_back))
+        return wrapped
+
+    # Small rows still fit, such as the one that gives a run back; what a run stores does not.
+    monkeypatch.setattr(store.runs, "finish", only_with_room(store.runs.finish))
+    monkeypatch.setattr(store.meta, "set", only_with_room(store.meta.set))
     run = await record(store, agent, document, clock)
     async with house(store, clock, ScriptedEngine(first_choice)) as made:
         async with asyncio.timeout(5):
-            while not any(isinstance(event, contract.Notice) for event in made.events):
+            while not made.trouble:
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
+        assert made.trouble == ["The disk is full; make room."]
         full = False
         await made.until(run, RunStatus.SUCCEEDED)
-    assert sum(isinstance(event, contract.Notice) for event in made.events) == 1
+    assert made.trouble == ["The disk is full; make room.", None]
     assert len(made.engine.requests) == 1  # the finished steps were not done again
 
 
-def _failing_while(full: Callable[[], bool], call: Callable) -> Callable:
-    async def wrapped(*args: object) -> Run:
-        if full():
-            raise DiskFull("The disk is full; make room.")
-        return await call(*args)
+async def test_a_run_can_be_cancelled_from_the_moment_that_it_is_told(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    engine = ScriptedEngine(first_choice, delay_s=5.0)
+    async with house(store, clock, engine) as made:
+        async for event in made.bus.subscribe():
+            if isinstance(event.data, contract.RunChanged) and event.data.run.status == "running":
+                break
+        cancelled = await made.manager.cancel(run.id)
+    assert cancelled.status is RunStatus.CANCELLED
 
-    return wrapped
+
+async def test_cancelling_at_any_moment_ends_a_run_as_cancelled_or_says_that_it_has_ended(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        for moment in range(30):
+            clock.advance(1)
+            new = occurrence_of(agent, document, clock, content_hash=None)
+            run = await store.runs.record(replace(new, key=f"moment-{moment}"))
+            assert run is not None
+            made.manager.poke()
+            await asyncio.sleep(moment / 2_000)
+            try:
+                ended = await made.manager.cancel(run.id)
+            except Conflict:
+                ended = await store.runs.get(run.id)
+                assert ended.status is RunStatus.SUCCEEDED
+            assert ended.status.is_final
+
+
+async def test_runs_wait_while_their_model_is_set_aside_and_go_on_when_it_is_tried_again(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    engine = ScriptedEngine([ModelSetAside("It crashed three times."), "unused"])
+    async with house(store, clock, engine) as made:
+        async with asyncio.timeout(5):
+            while made.manager.problem(agent.id) is None:
+                await asyncio.sleep(0.01)
+        assert made.manager.problem(agent.id) == "It crashed three times."
+        assert (await made.until(run, RunStatus.PENDING)).status is RunStatus.PENDING
+        await asyncio.sleep(0.1)
+        assert len(engine.requests) == 1
+        engine._answer = first_choice
+        made.manager.release()
+        await made.until(run, RunStatus.SUCCEEDED)
+        assert made.manager.problem(agent.id) is None
+
+
+async def test_a_folder_that_was_taken_away_is_not_read_by_runs_that_still_wait(
+    store: Store, clock: FakeClock, agent: Agent, document: Path, tmp_path: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    other = tmp_path / "other"
+    other.mkdir()
+    await store.agents.revise(agent.id, definition_of(other), "source")
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        ended = await made.until(run, RunStatus.CANCELLED)
+    assert ended.reason is not None
+    assert "may no longer read" in ended.reason
+
+
+async def test_a_run_that_can_not_even_begin_fails_and_the_others_go_on(
+    store: Store, clock: FakeClock, agent: Agent, document: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = await record(store, agent, document, clock)
+    definition = store.agents.definition
+    broken = True
+
+    async def definition_or_bug(revision_id: int) -> AgentDefinition:
+        nonlocal broken
+        if broken:
+            broken = False
+            raise ZeroDivisionError
+        return await definition(revision_id)
+
+    monkeypatch.setattr(store.agents, "definition", definition_or_bug)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        failed = await made.until(bad, RunStatus.FAILED)
+    assert failed.reason == INTERNAL_ERROR

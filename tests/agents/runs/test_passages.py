@@ -138,3 +138,31 @@ def test_spreading_keeps_order_loses_nothing_and_leaves_no_group_empty(items: li
     assert [item for group in spreaded for item in group] == items
     assert all(spreaded)
     assert len(spreaded) == min(groups, len(items))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# " + " " * 200_000 + "x",
+        "\n" * 300_000 + "x",
+        "# " + "#" * 300_000 + "x",
+        "# #" * 100_000,
+        "p. A " * 100_000,
+        "a\n" * 300_000,
+        "A" * 500_000,
+        "AAAA BBBB " * 60_000,
+        "." * 500_000,
+        "1." * 200_000,
+        "subject:" + " " * 300_000,
+        "- [ ] " * 100_000,
+        "Dear " * 100_000,
+        "\t" * 300_000 + "report",
+    ],
+)
+def test_no_document_can_make_the_search_slow(text: str) -> None:
+    found = sentences(text)
+    telling_sentences(found)
+    asking_sentences(found)
+    title_candidates(text)
+    category_candidates(text)

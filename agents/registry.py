@@ -195,7 +195,7 @@ class Registry:
             agent,
             counts=await self._store.runs.agent_counts(agent.id),
             last_run=await self._store.runs.last_run(agent.id),
-            problem=self._triggers.problem(agent.id),
+            problem=self._triggers.problem(agent.id) or self._runs.problem(agent.id),
         )
 
 

@@ -214,6 +214,7 @@ class ModelSpec:
     name: str
     n_ctx: int | None = None
     n_threads: int | None = None
+    sha256: str | None = None  # of the file as it was published, in hex; None when nobody knows it
 
     def __post_init__(self) -> None:
         if self.n_ctx is not None:

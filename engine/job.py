@@ -19,7 +19,7 @@ class Job:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.events: asyncio.Queue[StreamEvent | EngineError] = asyncio.Queue()
-        self.closed = False
+        self._closed = False
         self._parts: list[str] = []
         self._child: EngineChild | None = None
 
@@ -27,6 +27,10 @@ class Job:
     def text(self) -> str:
         """The answer so far."""
         return "".join(self._parts)
+
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        return not self._closed
 
     def submit_to(self, child: EngineChild) -> None:
         """Hand the request to a child; what an earlier child said is void."""
@@ -53,7 +57,7 @@ class Job:
 
     def close(self) -> None:
         """The caller is gone: stop the work, wherever it is."""
-        if not self.closed:
-            self.closed = True
+        if not self._closed:
+            self._closed = True
             if self._child is not None:
                 self._child.post(Abort(id=self.request.id))

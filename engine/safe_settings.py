@@ -1,18 +1,17 @@
-"""The ladder of ever more careful load settings, and the file that remembers which rung works on this computer."""
+"""The ladder of ever more careful load settings, and the memory of which rung works on this computer."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-MAX_REMEMBERED = 64
-_FORMAT = 1
+from engine.state_file import StateFile
+
+_SECTION = "settings"
 
 
 class SafeMode(StrEnum):
@@ -68,51 +67,20 @@ def settings_key(*, fingerprint: str, build: str, cpu: str) -> str:
 
 
 class SettingsMemory:
-    """A small JSON file (0600, written atomically). An unreadable file only means that the self-test runs again."""
+    """Remembers the rungs. A lost memory only means that the self-test runs again."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, state: StateFile) -> None:
+        self._state = state
 
     def recall(self, key: str) -> SafeMode | None:
         """The rung that worked, if one is remembered."""
-        value = self._load().get(key)
+        value = self._state.recall(_SECTION, key)
         return SafeMode(value) if value in set(SafeMode) else None
 
     def remember(self, key: str, mode: SafeMode) -> None:
-        """Keep the rung that worked; the oldest entries make room."""
-        entries = {known: value for known, value in self._load().items() if known != key}
-        entries[key] = mode.value
-        self._save(dict(list(entries.items())[-MAX_REMEMBERED:]))
+        """Keep the rung that worked. Raises OSError."""
+        self._state.remember(_SECTION, key, mode.value)
 
     def forget(self, key: str) -> None:
-        """Let the next start run the self-test again."""
-        entries = self._load()
-        if entries.pop(key, None) is not None:
-            self._save(entries)
-
-    def _load(self) -> dict[str, str]:
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            return {}
-        entries = content.get("settings")
-        if not isinstance(entries, dict):
-            return {}
-        return {key: value for key, value in entries.items() if isinstance(value, str)}
-
-    def _save(self, entries: Mapping[str, str]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"format": _FORMAT, "settings": entries}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
+        """Let the next start run the self-test again. Raises OSError."""
+        self._state.forget(_SECTION, key)

@@ -15,6 +15,7 @@ from engine.child_process import ChildDied, ChildLimits, EngineChild
 from engine.core import ModelSpec
 from engine.errors import EngineStopped, ModelInvalid, ModelSetAside
 from engine.gguf import check_model_file
+from engine.intact import IntactFiles, verify
 from engine.messages import PROTOCOL, Hello, Load, Loaded, LoadFailed
 from engine.safe_settings import LADDER, SafeMode, SettingsMemory, cpu_model, settings_key
 
@@ -42,6 +43,7 @@ class StartUp:
         command: Sequence[str],
         environment: Callable[[], Mapping[str, str]],
         memory: SettingsMemory,
+        intact: IntactFiles,
         log: BoundedLog,
         limits: ChildLimits,
         on_child: Callable[[EngineChild | None], None],
@@ -53,6 +55,7 @@ class StartUp:
         self._command = command
         self._environment = environment
         self._memory = memory
+        self._intact = intact
         self._log = log
         self._limits = limits
         self._on_child = on_child
@@ -66,6 +69,7 @@ class StartUp:
         Raises ModelMissing, ModelInvalid, ModelSetAside (no settings work) or ChildDied (a start that usually works).
         """
         facts = await asyncio.to_thread(check_model_file, self._model.path)
+        await self._check_bytes()
         child, hello = await self._greet()
         key = settings_key(fingerprint=facts.fingerprint, build=hello.build, cpu=cpu_model())
         remembered = self._memory.recall(key) if trust_memory else None
@@ -79,6 +83,14 @@ class StartUp:
         started = await self._climb_down(child)
         self._keep(key, started.mode)
         return started
+
+    async def _check_bytes(self) -> None:
+        """Compares the file with the hash it was published with, where one is known. Raises ModelInvalid."""
+        model, sha256 = self._model, self._model.sha256
+        if sha256 is None or self._intact.knows(model.path, sha256):
+            return
+        mark = await asyncio.to_thread(verify, model.path, name=model.name, sha256=sha256)
+        self._note(lambda: self._intact.remember(mark, sha256))
 
     async def _climb_down(self, child: EngineChild | None) -> Started:
         reason = ""
@@ -136,13 +148,16 @@ class StartUp:
             raise
 
     def _keep(self, key: str, mode: SafeMode | None) -> None:
+        if mode is None:
+            self._note(lambda: self._memory.forget(key))
+        else:
+            self._note(lambda: self._memory.remember(key, mode))
+
+    def _note(self, write: Callable[[], None]) -> None:
         try:
-            if mode is None:
-                self._memory.forget(key)
-            else:
-                self._memory.remember(key, mode)
+            write()
         except OSError as error:  # such as a full disk: the engine works all the same
-            log.warning("the engine's settings were not remembered: %s", error.strerror)
+            log.warning("what the engine found out was not remembered: %s", error.strerror)
 
     def _refuse_when_stopping(self) -> None:
         if self._is_stopping():

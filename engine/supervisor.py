@@ -38,11 +38,13 @@ from engine.errors import (
     RequestInvalid,
     error_from_wire,
 )
+from engine.intact import IntactFiles
 from engine.job import Job
 from engine.messages import Count, Done, Failed, Progress, Text
 from engine.restarts import DeathRecord, RestartPolicy, SetAside
 from engine.safe_settings import NOTICES, SafeMode, SettingsMemory
 from engine.start_up import Started, StartUp
+from engine.state_file import StateFile
 from engine.waiting_line import WaitingLine
 
 log = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ class Engine(Protocol):
 class EngineSupervisor(Engine):
     """Keeps one child for one model. Requests wait by priority and arrival; the child serves one at a time.
 
-    All methods belong to one event loop. state_file remembers which settings work on this computer; log_file takes
+    All methods belong to one event loop. state_file remembers which settings work on this computer and which file is whole; log_file takes
     the child's stderr (bounded); env is added to the child's clean environment.
     """
 
@@ -104,11 +106,13 @@ class EngineSupervisor(Engine):
         )
         self._callbacks: list[Callable[[EngineStatus], None]] = []
         self._stopping = asyncio.Event()
+        state = StateFile(state_file)
         self._start_up = StartUp(
             model=model,
             command=command,
             environment=lambda: clean_environment(os.environ, env),
-            memory=SettingsMemory(state_file),
+            memory=SettingsMemory(state),
+            intact=IntactFiles(state),
             log=BoundedLog(log_file),
             limits=self._limits,
             on_child=self._adopt,
@@ -240,9 +244,11 @@ class EngineSupervisor(Engine):
     async def _serve(self, job: Job) -> None:
         """Run one request, a second time if the child dies. Raises EngineError."""
         for attempt in (1, 2):
-            if job.closed:
+            if not job.is_wanted():
                 return
             started = await self._ensure_child()
+            if not job.is_wanted():  # the caller left while the engine started: nobody waits for this answer
+                return
             try:
                 await self._run_on(started.child, job)
             except ChildDied as death:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.builtin import FILE_NAME, PACKAGE, built_in_model
-from engine.errors import ModelMissing
+from engine.builtin import FILE_NAME, MODEL_NAME, PACKAGE, built_in_model
+from engine.errors import ModelInvalid, ModelMissing
+from engine.supervisor import EngineSupervisor
+from tests.engine.support import FAKE_CHILD, gguf_image
 
 
 @pytest.fixture
@@ -25,6 +27,14 @@ def test_the_file_is_found_and_the_package_is_not_imported(package: Path) -> Non
     spec = built_in_model()
     assert spec.path == package / FILE_NAME
     assert PACKAGE not in sys.modules
+
+
+async def test_another_file_in_its_place_is_refused(package: Path, tmp_path: Path) -> None:
+    (package / FILE_NAME).write_bytes(gguf_image())
+    engine = EngineSupervisor(model=built_in_model(), command=FAKE_CHILD, state_file=tmp_path / "engine.json")
+    with pytest.raises(ModelInvalid, match=f"^The file of {MODEL_NAME} is damaged"):
+        await engine.start()
+    await engine.stop()
 
 
 def test_a_package_without_the_file_is_a_missing_model(package: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from engine.safe_settings import (
     LADDER,
-    MAX_REMEMBERED,
     NOTICES,
     LoadSettings,
     SafeMode,
@@ -15,11 +14,12 @@ from engine.safe_settings import (
     cpu_model,
     settings_key,
 )
+from engine.state_file import MAX_REMEMBERED, StateFile
 
 
 @pytest.fixture
 def memory(tmp_path: Path) -> SettingsMemory:
-    return SettingsMemory(tmp_path / "deeper" / "engine.json")
+    return SettingsMemory(StateFile(tmp_path / "deeper" / "engine.json"))
 
 
 def test_each_rung_switches_off_more_than_the_one_before() -> None:
@@ -46,7 +46,7 @@ def test_only_full_speed_needs_no_word_to_the_user() -> None:
 
 def test_what_worked_is_remembered_by_another_instance(memory: SettingsMemory, tmp_path: Path) -> None:
     memory.remember("k", SafeMode.PLAIN_BUFFERS)
-    again = SettingsMemory(tmp_path / "deeper" / "engine.json")
+    again = SettingsMemory(StateFile(tmp_path / "deeper" / "engine.json"))
     assert again.recall("k") is SafeMode.PLAIN_BUFFERS
     assert again.recall("other") is None
 
@@ -81,7 +81,7 @@ def test_forgetting_lets_the_next_start_test_again(memory: SettingsMemory) -> No
 def test_a_damaged_file_only_forgets(tmp_path: Path, content: str) -> None:
     path = tmp_path / "engine.json"
     path.write_text(content, encoding="utf-8")
-    memory = SettingsMemory(path)
+    memory = SettingsMemory(StateFile(path))
     assert memory.recall("k") is None
     memory.remember("k", SafeMode.FULL_SPEED)
     assert memory.recall("k") is SafeMode.FULL_SPEED

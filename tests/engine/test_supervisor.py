@@ -1,9 +1,12 @@
 """The supervisor with a real child process around a fake model: life, death, queue, and what the user is told."""
 
 import asyncio
+import hashlib
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +173,21 @@ async def test_cancelling_the_task_of_a_queued_request_drops_it(make: Make) -> N
         assert answer(await collect(engine, request("next"))) == "next"
 
 
+async def test_a_request_whose_caller_left_while_the_engine_started_is_never_worked_on(make: Make) -> None:
+    engine = make()
+    states: list[EngineState] = []
+    engine.subscribe(lambda status: states.append(status.state))
+    left = asyncio.create_task(collect(engine, request("y" * 4000, request_id="left")))
+    async with asyncio.timeout(10):
+        while EngineState.STARTING not in states:
+            await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.wait([left])
+        await engine.start()
+        assert answer(await collect(engine, request("next"))) == "next"
+    assert [key for key, _ in itertools.groupby(states)].count(EngineState.BUSY) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 async def test_a_death_in_the_middle_repeats_the_request_once(make: Make, number: signal.Signals) -> None:
     engine = make()
@@ -310,6 +328,35 @@ async def test_a_missing_and_an_invalid_model_are_refused_with_a_sentence(make: 
     assert answer(await collect(truncated, request("hi"))) == "hi", "a mended file works without more ado"
 
 
+async def test_a_flipped_byte_in_a_file_of_known_hash_is_noticed_and_a_whole_one_is_read_through_once(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = model_file(tmp_path)
+    whole = spec.path.read_bytes()
+    spec = replace(spec, sha256=hashlib.sha256(whole).hexdigest())
+    engine = make(model=spec)
+    assert answer(await collect(engine, request("hi"))) == "hi"
+    await engine.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.start_up.verify", lambda *_, **__: pytest.fail("it was read again"))
+        again = make(model=spec)
+        await again.start()
+        await again.stop()
+
+    before = spec.path.stat()
+    spec.path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(spec.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    flipped = make(model=spec)
+    for _ in range(2):
+        with pytest.raises(ModelInvalid, match=r"^The file of tiny is damaged.*install Hearth again\.$"):
+            await flipped.start()
+    assert (flipped.status.state, flipped.status.pid) == (EngineState.STOPPED, None)
+
+    spec.path.write_bytes(whole)
+    assert answer(await collect(flipped, request("mended"))) == "mended"
+
+
 async def test_a_model_that_the_child_refuses_is_no_death(make: Make) -> None:
     engine = make(env={"FAKE_CHILD": "invalid"})
     with pytest.raises(ModelInvalid, match="choose another"):
@@ -426,7 +473,7 @@ async def test_a_disk_that_takes_no_settings_file_does_not_stop_the_engine(
     blocked.write_bytes(b"")
     engine = make(state_file=blocked / "engine.json")
     assert answer(await collect(engine, request("ok"))) == "ok"
-    assert "were not remembered" in caplog.text
+    assert "was not remembered" in caplog.text
 
 
 async def test_text_that_can_not_be_sent_is_counted_or_refused(make: Make) -> None:

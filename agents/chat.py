@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 from agents import contract
 from agents.core import ChatTurn, MessageStatus, StepUsage
@@ -12,6 +13,7 @@ from agents.errors import UsageProblem
 from agents.models.local import EnginePool
 from agents.storage import Store
 from engine.core import (
+    MAX_PROMPT_CHARS,
     Delta,
     Finished,
     FinishReason,
@@ -30,6 +32,8 @@ SYSTEM_PROMPT = (
 )
 TITLE_CHARS = 48
 PROMPT_OVERHEAD_TOKENS = 200  # the chat template's own tokens, generously
+TOKENS_AROUND_MESSAGE = 8  # the template's marks
+MAX_CHARS_PER_TOKEN = 32  # on average over a talk, generously
 
 
 class Chat:
@@ -71,6 +75,9 @@ class Chat:
             yield contract.ChatFailed(
                 error=contract.Problem(code=error.code, message=str(error), details=dict(error.details))
             )
+        except Exception:
+            status = MessageStatus.FAILED
+            raise
         finally:
             await asyncio.shield(self._finish(turn, text, status, usage))
 
@@ -109,13 +116,19 @@ class Chat:
         await engine.start()
         system = Message(role="system", content=SYSTEM_PROMPT)
         question = Message(role="user", content=request.text)
-        counts = await engine.count_tokens([m.content for m in (system, *history, question)])
         n_ctx = engine.status.n_ctx or 0
+        # A talk grows without end, and counting does not: what can't fit anyway is not counted.
+        room_chars = (
+            min(MAX_PROMPT_CHARS, n_ctx * MAX_CHARS_PER_TOKEN) - len(SYSTEM_PROMPT) - len(request.text)
+        )
+        history = _newest(history, [len(message.content) for message in history], room_chars)
+        counts = await engine.count_tokens([m.content for m in (system, *history, question)])
         fixed = counts[0] + counts[-1] + PROMPT_OVERHEAD_TOKENS
         if fixed >= n_ctx:
             raise PromptTooLong(counts[-1], n_ctx)
         max_tokens = min(request.max_tokens, n_ctx - fixed)
-        kept = _fit(history, counts[1:-1], n_ctx - fixed - max_tokens)
+        sizes = [count + TOKENS_AROUND_MESSAGE for count in counts[1:-1]]
+        kept = _newest(history, sizes, n_ctx - fixed - max_tokens)
         return Request(
             id=f"chat-{uuid.uuid4().hex[:12]}",
             messages=(system, *kept, question),
@@ -134,15 +147,24 @@ class Chat:
 
 
 def _history(turns: list[ChatTurn]) -> list[Message]:
-    """Earlier messages that the model should see again: failed and empty answers are left out."""
-    return [Message(role=turn.role, content=turn.text) for turn in turns if turn.text]
+    """Earlier messages that the model should see again: each question with its answer.
+
+    A failed or empty answer is left out together with its question, since many chat templates refuse two messages of one
+    role in a row. What an answer holds that was cut short stays.
+    """
+    messages: list[Message] = []
+    for question, answer in pairwise(turns):
+        answered = answer.status is not MessageStatus.FAILED and answer.text.strip()
+        if question.role == "user" and answer.role == "assistant" and answered:
+            messages += [Message(role=turn.role, content=turn.text) for turn in (question, answer)]
+    return messages
 
 
-def _fit(history: list[Message], tokens: list[int], room: int) -> list[Message]:
-    """The newest messages that fit into `room` tokens; never begins with an answer whose question is gone."""
+def _newest(history: list[Message], sizes: list[int], room: int) -> list[Message]:
+    """The newest messages whose sizes fit into `room`; never begins with an answer whose question is gone."""
     kept: list[Message] = []
-    for message, count in zip(reversed(history), reversed(tokens), strict=True):
-        room -= count + 8  # the template's marks around each message
+    for message, size in zip(reversed(history), reversed(sizes), strict=True):
+        room -= size
         if room < 0:
             break
         kept.insert(0, message)

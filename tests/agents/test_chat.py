@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from agents import contract
-from agents.chat import Chat
+from agents.chat import MAX_CHARS_PER_TOKEN, Chat
 from agents.core import MessageStatus
 from agents.errors import NotFound, UsageProblem
 from agents.models.local import EnginePool
 from agents.storage import Store
-from engine.core import ModelSpec, Priority, Restarted
-from engine.errors import EngineDied
+from engine.core import MAX_PROMPT_CHARS, ModelSpec, Priority, Request, Restarted
+from engine.errors import EngineDied, RequestInvalid
 from engine.fakes import ScriptedEngine
 
 
@@ -105,6 +106,71 @@ async def test_a_failure_is_told_and_kept_as_failed(store: Store) -> None:
     assert failed.error.message == "It ended twice."
     conversation = (await store.conversations.list())[0]
     assert (await store.conversations.turns(conversation.id))[-1].status is MessageStatus.FAILED
+
+
+async def test_a_bug_in_the_middle_of_an_answer_is_kept_as_failed(store: Store) -> None:
+    def breaks(_: Request) -> str:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await events_of(chat_with(store, ScriptedEngine(breaks)), "Hm?")
+    conversation = (await store.conversations.list())[0]
+    assert (await store.conversations.turns(conversation.id))[-1].status is MessageStatus.FAILED
+
+
+async def talk(store: Store, *answers: tuple[str, MessageStatus]) -> int:
+    """A conversation with these answers to "q0", "q1", and so on."""
+    conversation = await store.conversations.create("A talk")
+    for index, (text, status) in enumerate(answers):
+        await store.conversations.add_turn(
+            conversation.id, role="user", text=f"q{index}", status=MessageStatus.COMPLETE
+        )
+        await store.conversations.add_turn(conversation.id, role="assistant", text=text, status=status)
+    return conversation.id
+
+
+async def test_a_question_without_an_answer_is_left_out_so_that_the_roles_alternate(store: Store) -> None:
+    conversation_id = await talk(
+        store,
+        ("", MessageStatus.FAILED),
+        ("half of a failed answer", MessageStatus.FAILED),
+        ("a cut answer", MessageStatus.CUT),
+        (" \n", MessageStatus.CUT),
+        ("", MessageStatus.STREAMING),
+        ("a whole answer", MessageStatus.COMPLETE),
+    )
+    engine = ScriptedEngine(["Yes."])
+    await events_of(chat_with(store, engine), "q6", conversation_id)
+    messages = engine.requests[-1].messages[1:]
+    assert [message.content for message in messages] == ["q2", "a cut answer", "q5", "a whole answer", "q6"]
+    assert [message.role for message in messages] == ["user", "assistant"] * 2 + ["user"]
+
+
+class CountingEngine(ScriptedEngine):
+    """Notes how many characters it was asked to count, and refuses as many as the real one."""
+
+    counted_chars = 0
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        self.counted_chars = sum(map(len, texts))
+        if self.counted_chars > MAX_PROMPT_CHARS:
+            raise RequestInvalid("There is too much to count.")
+        return await super().count_tokens(texts)
+
+
+@pytest.mark.parametrize("n_ctx", [8_192, 1_000_000])
+async def test_a_talk_of_any_length_goes_on_with_its_newest_messages(store: Store, n_ctx: int) -> None:
+    long = ("word " * 100_000, MessageStatus.COMPLETE)
+    conversation_id = await talk(store, *[long] * 9, ("the newest answer", MessageStatus.COMPLETE))
+    engine = CountingEngine(["Yes."], n_ctx=n_ctx)
+    events = await events_of(chat_with(store, engine), "And now?", conversation_id)
+    assert isinstance(events[-1], contract.ChatDone)
+    assert [message.content for message in engine.requests[-1].messages][-3:] == [
+        "q9",
+        "the newest answer",
+        "And now?",
+    ]
+    assert engine.counted_chars <= min(MAX_PROMPT_CHARS, n_ctx * MAX_CHARS_PER_TOKEN)
 
 
 async def test_a_message_that_is_not_saved_leaves_nothing(store: Store) -> None:

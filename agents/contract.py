@@ -40,6 +40,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 API_VERSION = 1
 
+# What a client may name a row by; SQLite counts no further.
+RowId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -253,7 +256,7 @@ class ChatRequest(_Request):
     """A message of the user. Without `conversation_id` a new conversation begins; `save=False` leaves no trace."""
 
     text: str = Field(min_length=1, max_length=200_000)
-    conversation_id: int | None = None
+    conversation_id: RowId | None = None
     save: bool = True
     json_schema: dict[str, Any] | None = None
     max_tokens: int = Field(default=1024, ge=1, le=32_768)

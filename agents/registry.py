@@ -6,6 +6,7 @@ One function per user action; each stores first and tells the clients then.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from agents import contract, views
 from agents.builtin import builtin_names, builtin_source
 from agents.clock import Clock
-from agents.core import Agent, NewOccurrence, Run, TriggerKind
+from agents.core import Agent, AgentDefinition, NewOccurrence, Run, TriggerKind
 from agents.definitions import (
     asks_of,
     check_folders,
@@ -72,8 +73,7 @@ class Registry:
 
     async def add(self, request: contract.AgentAdd) -> contract.AgentDetail:
         """Adds an agent, or a revision of an existing one. New capabilities need `accept`."""
-        definition = parse_definition(request.source, home=self._home)
-        check_folders(definition, home=self._home)
+        definition = await asyncio.to_thread(self._read, request.source)
         existing = await self._find(definition.name)
         if existing is not None and not request.replace:
             raise Conflict(
@@ -94,8 +94,7 @@ class Registry:
         if not folders:
             raise UsageProblem("Name at least one folder; pause the agent if it should watch none.")
         agent = await self._store.agents.get(name)
-        definition = with_folders(agent.definition, [_absolute(folder) for folder in folders])
-        check_folders(definition, home=self._home)
+        definition = await asyncio.to_thread(self._with_folders, agent.definition, folders)
         await self._store.agents.revise(agent.id, definition, render_definition(definition))
         await self._store.agents.set_paused(agent.id, False)
         return await self._changed(name)
@@ -123,13 +122,13 @@ class Registry:
         agent = await self._store.agents.get(name)
         if not agent.definition.read_folders:
             raise UsageProblem(f"“{agent.name}” has no folder yet; choose one first.")
+        if agent.paused:
+            raise Conflict(f"“{agent.name}” is paused; resume it first.")
         if file is not None:
-            run = await self._run_file(agent, _absolute(file))
+            run = await self._run_file(agent, file)
             return contract.RunsStarted(
                 runs=[views.run_info(run)], message=f"Run {run.id} is waiting to start."
             )
-        if agent.paused:
-            raise Conflict(f"“{agent.name}” is paused; resume it first.")
         before = {run.id for run in await self._store.runs.list(agent=agent.name, limit=1)}
         await self._triggers.scan_now(agent.id)
         new = [
@@ -151,12 +150,21 @@ class Registry:
         if agent is not None:
             self._bus.publish(contract.AgentChanged(name=agent.name, agent=await self._info(agent)))
 
-    async def _run_file(self, agent: Agent, path: Path) -> Run:
+    def _read(self, source: str) -> AgentDefinition:
+        """Off the loop: a long file takes a while to parse, and the folders are looked at on the disk."""
+        definition = parse_definition(source, home=self._home)
+        check_folders(definition, home=self._home)
+        return definition
+
+    def _with_folders(self, definition: AgentDefinition, folders: list[str]) -> AgentDefinition:
+        """Off the loop: `~somebody` is looked up, and the folders are looked at on the disk."""
+        changed = with_folders(definition, [_absolute(folder) for folder in folders])
+        check_folders(changed, home=self._home)
+        return changed
+
+    async def _run_file(self, agent: Agent, file: str) -> Run:
         """A run by hand: a fresh occurrence, so that the same version may be digested again."""
-        if not any(path.is_relative_to(folder) for folder in agent.definition.read_folders):
-            raise UsageProblem(f"“{agent.name}” may not read {path.name}: it lies in none of its folders.")
-        if not await asyncio.to_thread(path.is_file):
-            raise UsageProblem(f"There is no file {path}.")
+        path = await asyncio.to_thread(_file_of, agent, file)
         run = await self._store.runs.record(
             NewOccurrence(
                 agent_id=agent.id,
@@ -201,9 +209,30 @@ class Registry:
 
 def _absolute(text: str) -> Path:
     """A path that a client sent. Clients resolve relative ones, since only they know the user's folder."""
-    path = Path(text).expanduser()
+    if "\0" in text:
+        raise UsageProblem("A path with a NUL character leads nowhere; name the folder or file without it.")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # ~somebody who is not known here
+        raise UsageProblem(
+            f"Nobody's home is known as “{text}”; name the folder or file from the root on."
+        ) from None
     if not path.is_absolute():
         raise UsageProblem(f"“{text}” is not an absolute path; name the folder or file from the root on.")
+    return Path(os.path.normpath(path))  # with a “..” left in it, it would seem to lie where it does not
+
+
+def _file_of(agent: Agent, text: str) -> Path:
+    """The file that a client named, which the agent may read. Looks at the disk."""
+    path = _absolute(text)
+    if not any(path.is_relative_to(folder) for folder in agent.definition.read_folders):
+        raise UsageProblem(f"“{agent.name}” may not read {path.name}: it lies in none of its folders.")
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise UsageProblem(f"{path} can't be opened ({error.strerror}); name another file.") from None
+    if not is_file:
+        raise UsageProblem(f"There is no file {path}.")
     return path
 
 

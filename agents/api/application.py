@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 
 RunStatusWord = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 Limit = Annotated[int, Query(ge=1, le=500)]
-RowId = Annotated[int, Query(ge=1)]
+INTERNAL_PROBLEM = contract.Problem(
+    code="internal", message="An internal error happened; the log names the place in the code."
+)
 
 
 class Services(Protocol):
@@ -132,14 +134,14 @@ def _add_run_routes(app: FastAPI, services: Services) -> None:
         agent: str | None = None,
         status: RunStatusWord | None = None,
         limit: Limit = 50,
-        before: RowId | None = None,
+        before: contract.RowId | None = None,
     ) -> list[contract.RunInfo]:
         wanted = RunStatus(status) if status else None
         runs = await store.runs.list(agent=agent, status=wanted, limit=limit, before=before)
         return [views.run_info(run) for run in runs]
 
     @app.get("/v1/runs/{run_id}")
-    async def show_run(run_id: int) -> contract.RunDetail:
+    async def show_run(run_id: contract.RowId) -> contract.RunDetail:
         run = await store.runs.get(run_id)
         revision = await store.agents.revision(run.revision_id)
         return views.run_detail(
@@ -150,12 +152,12 @@ def _add_run_routes(app: FastAPI, services: Services) -> None:
         )
 
     @app.post("/v1/runs/{run_id}/cancel")
-    async def cancel_run(run_id: int) -> contract.RunInfo:
+    async def cancel_run(run_id: contract.RowId) -> contract.RunInfo:
         return views.run_info(await services.runs.cancel(run_id))
 
     @app.get("/v1/results")
     async def list_results(
-        agent: str | None = None, limit: Limit = 50, before: RowId | None = None
+        agent: str | None = None, limit: Limit = 50, before: contract.RowId | None = None
     ) -> list[contract.ResultInfo]:
         results = await store.runs.results(agent=agent, limit=limit, before=before)
         return [views.result_info(result) for result in results]
@@ -169,12 +171,12 @@ def _add_chat_routes(app: FastAPI, services: Services) -> None:
         return [views.conversation_info(each) for each in await conversations.list(limit)]
 
     @app.get("/v1/conversations/{conversation_id}")
-    async def show_conversation(conversation_id: int) -> contract.ConversationDetail:
+    async def show_conversation(conversation_id: contract.RowId) -> contract.ConversationDetail:
         conversation = await conversations.get(conversation_id)
         return views.conversation_detail(conversation, await conversations.turns(conversation_id))
 
     @app.delete("/v1/conversations/{conversation_id}", status_code=204)
-    async def delete_conversation(conversation_id: int) -> None:
+    async def delete_conversation(conversation_id: contract.RowId) -> None:
         await conversations.delete(conversation_id)
 
     @app.post("/v1/chat", response_class=EventSourceResponse)
@@ -182,9 +184,12 @@ def _add_chat_routes(app: FastAPI, services: Services) -> None:
         try:
             async for event in services.chat.answer(body):
                 yield event
-        except HearthError as error:
-            # The stream has begun with status 200, so the problem travels inside it.
+        # The stream has begun with status 200, so every problem travels inside it.
+        except (HearthError, EngineError) as error:
             yield contract.ChatFailed(error=_problem(error))
+        except Exception as error:
+            log.error("an answer failed with an unexpected error", exc_info=error)
+            yield contract.ChatFailed(error=INTERNAL_PROBLEM)
 
 
 def _problem(error: HearthError | EngineError) -> contract.Problem:
@@ -221,7 +226,4 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> Response:
         log.error("a request failed with an unexpected error", exc_info=error)
-        problem = contract.Problem(
-            code="internal", message="An internal error happened; the log names the place in the code."
-        )
-        return _answer(500, problem)
+        return _answer(500, INTERNAL_PROBLEM)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import stat
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,19 +16,24 @@ from typing import Any
 import httpx2
 import pytest
 
-from agents import contract
+from agents import contract, registry
 from agents.clock import SystemClock
-from agents.core import RunStatus
+from agents.core import AgentDefinition, RunStatus
 from agents.credentials import KeyKind, ResolvedKey
-from agents.definitions import parse_definition
+from agents.definitions import check_folders, parse_definition
+from agents.errors import DiskFull
+from agents.logs import close_log, open_log
 from agents.paths import HomePaths
 from agents.runtime import Runtime
 from agents.storage import Store
 from engine.core import ModelSpec
+from engine.errors import ModelSetAside
 from engine.fakes import ScriptedEngine
 from tests.agents.runs.test_manager import DOCUMENT, first_choice
 
 DIGEST = "/v1/agents/Document%20digest"
+LAST_ID = 2**63 - 1
+CANARY = "the user's secret sentence"
 
 
 class House:
@@ -160,6 +167,10 @@ async def test_events_tell_what_happened_while_it_happened(house: House) -> None
     [
         ({"folders": []}, "at least one folder"),
         ({"folders": ["relative/path"]}, "absolute"),
+        ({"folders": ["~nobody-of-that-name/x"]}, "Nobody's home is known"),
+        ({"folders": ["/a\0b"]}, "NUL"),
+        ({"folders": ["~a\0b"]}, "NUL"),
+        ({"folders": ["/" + 300 * "n"]}, "File name too long"),
         ({"folders": ["/nowhere/at/all"]}, "/nowhere/at/all"),
     ],
 )
@@ -208,6 +219,8 @@ async def test_pausing_stops_the_watching_and_resuming_catches_up(house: House) 
     (house.inbox / "spring.md").write_text(DOCUMENT)
     refused = await house.post(f"{DIGEST}/run", {}, status=409)
     assert "paused" in refused["error"]["message"]
+    by_hand = await house.post(f"{DIGEST}/run", {"file": str(house.inbox / "spring.md")}, status=409)
+    assert by_hand == refused
     await house.post(f"{DIGEST}/resume")
     [run] = await house.ended()
     assert run["status"] == "succeeded"
@@ -230,8 +243,57 @@ async def test_running_by_hand_on_a_file_digests_it_again(house: House) -> None:
     started = await house.post(f"{DIGEST}/run", {"file": str(path)})
     assert len(started["runs"]) == 1
     assert [run["trigger"] for run in await house.ended(2)] == ["manual", "file_changed"]
-    outside = await house.post(f"{DIGEST}/run", {"file": "/etc/passwd"}, status=400)
-    assert "may not read" in outside["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("/etc/passwd", "may not read"),
+        ("INBOX/../secret.md", "may not read"),
+        ("INBOX/nothing.md", "There is no file"),
+        ("INBOX/" + 300 * "n", "File name too long"),
+        ("INBOX/a\0b", "NUL"),
+        ("~nobody-of-that-name/x.md", "Nobody's home is known"),
+        ("notes.md", "absolute"),
+    ],
+)
+async def test_a_file_that_can_not_be_run_is_refused_in_one_sentence(
+    house: House, file: str, words: str
+) -> None:
+    (house.inbox.parent / "secret.md").write_text(DOCUMENT)
+    await house.choose_folder()
+    refused = await house.post(f"{DIGEST}/run", {"file": file.replace("INBOX", str(house.inbox))}, status=400)
+    assert refused["error"]["code"] == "usage"
+    assert words in refused["error"]["message"]
+    assert await house.get("/v1/runs") == []
+
+
+async def test_a_slow_disk_holds_up_nobody_else(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(definition: AgentDefinition, *, home: Path) -> None:
+        asked.set()
+        assert answered.wait(10)
+        check_folders(definition, home=home)
+
+    monkeypatch.setattr(registry, "check_folders", slow)
+    source = (
+        "---\nname: Bills\ndescription: Reads bills.\nkind: digest\n"
+        f"triggers:\n  - on: file_changed\n    folders: [{house.inbox}]\n"
+        f"capabilities:\n  read: [{house.inbox}]\n---\n"
+    )
+    adding = asyncio.create_task(house.post("/v1/agents", {"source": source, "accept": True}, status=201))
+    choosing = asyncio.create_task(house.choose_folder())
+    try:
+        assert await asyncio.to_thread(asked.wait, 10)
+        async with asyncio.timeout(5):
+            await house.get("/v1/status")
+        assert not adding.done()
+        assert not choosing.done()
+    finally:
+        answered.set()
+    assert (await adding)["name"] == "Bills"
+    assert (await choosing)["paused"] is False
 
 
 async def test_a_removed_agent_is_gone_and_its_results_stay(house: House) -> None:
@@ -251,6 +313,14 @@ async def test_a_removed_agent_is_gone_and_its_results_stay(house: House) -> Non
         ("POST", "/v1/runs/99/cancel", 404, "not_found"),
         ("GET", "/v1/agents/nobody", 404, "not_found"),
         ("GET", "/v1/conversations/99", 404, "not_found"),
+        ("GET", f"/v1/runs/{LAST_ID}", 404, "not_found"),
+        ("GET", f"/v1/runs/{LAST_ID + 1}", 422, "invalid_request"),
+        ("GET", "/v1/runs/0", 422, "invalid_request"),
+        ("POST", f"/v1/runs/{10**20}/cancel", 422, "invalid_request"),
+        ("GET", f"/v1/runs?before={10**20}", 422, "invalid_request"),
+        ("GET", f"/v1/results?before={10**20}", 422, "invalid_request"),
+        ("GET", f"/v1/conversations/{10**20}", 422, "invalid_request"),
+        ("DELETE", f"/v1/conversations/{10**20}", 422, "invalid_request"),
         ("GET", "/v1/runs?limit=0", 422, "invalid_request"),
         ("GET", "/v1/runs?status=weird", 422, "invalid_request"),
         ("GET", "/v1/runs/abc", 422, "invalid_request"),
@@ -276,6 +346,8 @@ async def test_every_error_has_the_same_shape(
         {"text": "hm", "max_tokens": 10**9},
         {"text": "hm", "temperature": -1},
         {"text": "hm", "seed": 2**32},
+        {"text": "hm", "conversation_id": 10**25},
+        {"text": "hm", "conversation_id": 0},
     ],
 )
 async def test_unknown_and_out_of_range_fields_are_refused(house: House, body: object) -> None:
@@ -297,6 +369,58 @@ async def test_chat_streams_and_the_conversation_can_be_read_and_deleted(root: P
         assert (await house.http.delete(f"/v1/conversations/{conversation['id']}")).status_code == 204
         assert await house.get("/v1/conversations") == []
         assert (await house.get("/v1/status"))["encrypted"] is False
+
+
+async def chat_events(house: House, body: object) -> list[dict[str, Any]]:
+    async with house.http.stream("POST", "/v1/chat", json=body) as stream:
+        assert stream.status_code == 200
+        lines = [line async for line in stream.aiter_lines() if line.startswith("data:")]
+    return [json.loads(line.removeprefix("data:")) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ValueError(CANARY), "internal", "the log names the place"),
+        (ModelSetAside("The model is set aside; try it again."), "model_set_aside", "set aside"),
+        (DiskFull("The disk is full; make room."), "disk_full", "disk is full"),
+    ],
+)
+async def test_an_answer_that_fails_before_it_began_says_so_in_the_stream(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, words: str
+) -> None:
+    async def fails(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(house.runtime.store.conversations, "create", fails)
+    [event] = await chat_events(house, {"text": "Hm?"})
+    assert (event["type"], event["error"]["code"]) == ("failed", code)
+    assert words in event["error"]["message"]
+    assert CANARY not in json.dumps(event)
+
+
+async def test_an_unexpected_error_is_logged_by_its_place_and_nothing_is_written_to_stderr(
+    house: House, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise ValueError(CANARY)
+
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a program, where no test listens
+    monkeypatch.setattr(house.runtime.store.runs, "list", fails)
+    monkeypatch.setattr(house.runtime.store.conversations, "create", fails)
+    handler = open_log(house.paths.runtime_log)
+    try:
+        problem = await house.get("/v1/runs", status=500)
+        assert problem["error"]["code"] == "internal"
+        await chat_events(house, {"text": "Hm?"})
+    finally:
+        close_log(handler)
+    text = house.paths.runtime_log.read_text()
+    assert "a request failed with an unexpected error" in text
+    assert "an answer failed with an unexpected error" in text
+    assert "ValueError at test_api.py" in text
+    assert CANARY not in text
+    assert capfd.readouterr().err == ""
 
 
 async def test_the_recovery_code_of_a_keyring_key_is_shown_until_somebody_saw_it(root: Path) -> None:

@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+BUILT_IN_MODEL = "built-in"
+
 
 class AgentKind(StrEnum):
     """What an agent's runs do."""
@@ -93,7 +95,7 @@ class AgentDefinition:
     kind: AgentKind
     triggers: tuple[FileTrigger, ...]
     read_folders: tuple[Path, ...]  # the capability: nothing outside is ever opened
-    model: str = "built-in"  # or the absolute path of a GGUF file
+    model: str = BUILT_IN_MODEL  # or the absolute path of a GGUF file
     notify: NotifyPolicy = NotifyPolicy.ALWAYS
     instructions: str = ""
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from agents.core import AgentDefinition, AgentKind, FileTrigger, NotifyPolicy, TriggerKind
+from agents.core import BUILT_IN_MODEL, AgentDefinition, AgentKind, FileTrigger, NotifyPolicy, TriggerKind
 from agents.errors import UsageProblem
 from agents.front_matter import FENCE, Fields, Text, is_plain_line, read_front_matter, refuse
+from agents.printable import printable
 
-BUILT_IN_MODEL = "built-in"
 MAX_NAME_CHARS = 64
 MAX_DESCRIPTION_CHARS = 500
 MAX_INSTRUCTIONS_CHARS = 8_000
@@ -107,9 +107,9 @@ def with_folders(definition: AgentDefinition, folders: Sequence[Path]) -> AgentD
     for folder in folders:
         path = Path(os.path.normpath(folder.expanduser()))
         if not path.is_absolute():
-            raise UsageProblem(f"The folder {_shown(path)} is not a full path; begin it with / or ~.")
+            raise UsageProblem(f"The folder {printable(path)} is not a full path; begin it with / or ~.")
         if not is_plain_line(str(path)):  # a name that is no UTF-8 too: no agent file could hold it
-            raise UsageProblem(f"The folder name {_shown(path)} can't be written down; rename the folder.")
+            raise UsageProblem(f"The folder name {printable(path)} can't be written down; rename the folder.")
         if path not in chosen:
             chosen.append(path)
     if not chosen:
@@ -147,7 +147,7 @@ def check_folders(definition: AgentDefinition, *, home: Path) -> None:
     for folder in watched_folders(definition):
         if not _inside_any(Path(os.path.realpath(folder)), readable):
             raise UsageProblem(
-                f"The folder {_shown(folder)} leads by a symbolic link out of what the agent may read; "
+                f"The folder {printable(folder)} leads by a symbolic link out of what the agent may read; "
                 "name the folder that it leads to."
             )
 
@@ -159,7 +159,7 @@ def watched_folders(definition: AgentDefinition) -> tuple[Path, ...]:
 
 def folder_problem(path: Path, home: Path) -> str | None:
     """One sentence when the folder can't be watched or read right now, else None. Reads the disk."""
-    shown = _shown(path)
+    shown = printable(path)
     try:
         with os.scandir(path) as entries:
             next(entries, None)
@@ -174,9 +174,9 @@ def folder_problem(path: Path, home: Path) -> str | None:
             return f"{shown} is a file, not a folder; choose a folder."
         return f"The folder {shown} can't be opened ({error.strerror}); choose another one."
     if _is_at_or_below(path, home):
-        return f"The folder {shown} is inside Hearth's own home {_shown(home)}; choose another one."
+        return f"The folder {shown} is inside Hearth's own home {printable(home)}; choose another one."
     if _is_at_or_below(home, path):
-        return f"The folder {shown} contains Hearth's own home {_shown(home)}; choose a folder beside it."
+        return f"The folder {shown} contains Hearth's own home {printable(home)}; choose a folder beside it."
     return None
 
 
@@ -267,8 +267,3 @@ def _is_at_or_below(path: Path, folder: Path) -> bool:
         return any(part.samefile(real_folder) for part in (real, *real.parents) if part.exists())
     except OSError:  # one of them is not there (yet), so the names have decided
         return False
-
-
-def _shown(path: Path) -> str:
-    """A path for a sentence: bytes that are no UTF-8 become visible marks."""
-    return os.fsencode(path).decode("utf-8", "replace")

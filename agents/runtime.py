@@ -17,12 +17,13 @@ from agents import __version__, contract, doctor, views
 from agents.api import ApiServer, bind_socket, create_app
 from agents.chat import Chat
 from agents.clock import Clock
-from agents.core import FileState, NewOccurrence, RunStatus
+from agents.core import BUILT_IN_MODEL, FileState, NewOccurrence, RunStatus
 from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, remember_key, resolve_key
 from agents.errors import Damaged, NotFound, StoreProblem
 from agents.events import EventBus
-from agents.models.local import BUILT_IN, EnginePool
+from agents.models.local import EnginePool
 from agents.paths import HomePaths
+from agents.printable import printable
 from agents.registry import Registry
 from agents.runs.digest import digest_document
 from agents.runs.manager import RunManager
@@ -186,7 +187,7 @@ class Runtime:
         return contract.Status(
             version=self.version,
             pid=os.getpid(),
-            home=views.printable(self._paths.root),
+            home=printable(self._paths.root),
             started_at=self._started_at,
             encrypted=self.store.encrypted,
             recovery_code_pending=await self._recovery_code_pending(),
@@ -247,7 +248,7 @@ class Runtime:
 
     def _engine_changed(self, model: str, status: EngineStatus) -> None:
         """An engine's new status. Clients know one engine, the default model's; trouble is told of every one."""
-        if model == BUILT_IN:
+        if model == BUILT_IN_MODEL:
             self.bus.publish(contract.EngineChanged(engine=views.engine_info(status)))
         if status.notice:
             self._notice(status.notice)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from agents import contract
 from agents.core import Agent, ChatTurn, Conversation, Result, Revision, Run, RunStatus, Step
 from agents.definitions import asks_of, watched_folders
+from agents.printable import printable
 from engine.core import EngineStatus
 
 
@@ -148,11 +148,6 @@ def conversation_detail(conversation: Conversation, turns: list[ChatTurn]) -> co
             for turn in turns
         ],
     )
-
-
-def printable(path: Path) -> str:
-    """A path as text that JSON can carry: bytes that are no UTF-8 show as the replacement character."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _rounded(value: float | None) -> float | None:

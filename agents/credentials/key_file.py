@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agents.credentials.keys import KeyKind, ResolvedKey
 from agents.credentials.recovery_code import KEY_BYTES, decode_recovery_code, encode_recovery_code
+from agents.durable import sync_folder
 from agents.errors import DiskFull, KeyProblem
 
 _PRIVATE = 0o600
@@ -59,7 +60,7 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(descriptor)
         partial.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -68,13 +69,3 @@ def write_private(path: Path, text: str) -> None:
                 f"There is no space left on the disk of {path.parent}; free some and try again."
             ) from error
         raise KeyProblem(f"The file {path} can't be made: {error.strerror}; name another one.") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # a folder can't be opened there, and a rename needs no such help
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,8 +8,9 @@ import threading
 from pathlib import Path
 
 from agents.core import FileState
-from agents.documents.opening import LIMIT_BYTES, FileGone, open_inside, shown
+from agents.documents.opening import LIMIT_BYTES, FileGone, open_inside
 from agents.errors import DocumentProblem
+from agents.printable import printable_name
 
 CHUNK_BYTES = 1 << 20
 _UNREAD = "unread:"  # no sha256 in hex begins so
@@ -65,7 +66,7 @@ def fingerprint(
         return _unread(path, _stat(path))
     unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     if digest is None or not unchanged:
-        raise FileChanging(f"{shown(path)} is being written to; it is read once it rests.")
+        raise FileChanging(f"{printable_name(path)} is being written to; it is read once it rests.")
     return digest, state_of(path, after, digest)
 
 
@@ -89,4 +90,4 @@ def _stat(path: Path) -> os.stat_result:
     try:
         return path.lstat()
     except OSError as error:
-        raise FileGone(f"{shown(path)} is no longer there.") from error
+        raise FileGone(f"{printable_name(path)} is no longer there.") from error

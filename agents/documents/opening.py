@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agents.errors import DocumentProblem
+from agents.printable import printable_name
 
 LIMIT_BYTES = 50 * 1024 * 1024  # larger files are refused before a byte is read
 
@@ -30,11 +31,6 @@ class FileGone(DocumentProblem):
     code = "file_gone"
 
 
-def shown(path: Path) -> str:
-    """A file's name for a sentence: bytes that are no UTF-8 become visible marks."""
-    return os.fsencode(path.name or path).decode("utf-8", "replace")
-
-
 @contextmanager
 def open_inside(path: Path, *, root: Path) -> Iterator[int]:
     """A descriptor of the plain file at `path`, closed at the end. Raises DocumentProblem.
@@ -45,22 +41,24 @@ def open_inside(path: Path, *, root: Path) -> Iterator[int]:
     try:
         descriptor = _walk(path, root)
     except FileNotFoundError as error:
-        raise FileGone(f"{shown(path)} is no longer there; put it back to have it read.") from error
+        raise FileGone(f"{printable_name(path)} is no longer there; put it back to have it read.") from error
     except PermissionError as error:
-        raise DocumentProblem(f"Hearth may not read {shown(path)}; change its permissions.") from error
+        raise DocumentProblem(
+            f"Hearth may not read {printable_name(path)}; change its permissions."
+        ) from error
     except OSError as error:
         raise DocumentProblem(_open_failure(path, error)) from error
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
-            raise DocumentProblem(f"{shown(path)} is a folder, not a document; name a file in it.")
+            raise DocumentProblem(f"{printable_name(path)} is a folder, not a document; name a file in it.")
         if not stat.S_ISREG(status.st_mode):
             raise DocumentProblem(
-                f"{shown(path)} is not a plain file but a device or a pipe; name a document."
+                f"{printable_name(path)} is not a plain file but a device or a pipe; name a document."
             )
         if status.st_nlink > 1:
             raise DocumentProblem(
-                f"{shown(path)} has a second name elsewhere on the disk (a hard link); "
+                f"{printable_name(path)} has a second name elsewhere on the disk (a hard link); "
                 "put a copy of it into the folder instead."
             )
         yield descriptor
@@ -74,10 +72,12 @@ def _walk(path: Path, root: Path) -> int:
         parts = path.relative_to(root).parts
     except ValueError as error:
         raise DocumentProblem(
-            f"{shown(path)} is outside the folder {root}; nothing there is read."
+            f"{printable_name(path)} is outside the folder {root}; nothing there is read."
         ) from error
     if not parts or ".." in parts:
-        raise DocumentProblem(f"{shown(path)} is not a file inside the folder {root}; nothing there is read.")
+        raise DocumentProblem(
+            f"{printable_name(path)} is not a file inside the folder {root}; nothing there is read."
+        )
     if os.open not in os.supports_dir_fd:
         return _walk_by_name(path, root)
     parent = os.open(root, _READ | _FOLDER)
@@ -108,11 +108,11 @@ def _walk_by_name(path: Path, root: Path) -> int:
 
 def _open_failure(path: Path, error: OSError) -> str:
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
-        return f"{shown(path)} is or lies behind a symbolic link, which may lead out of the folder; put a copy there instead."
+        return f"{printable_name(path)} is or lies behind a symbolic link, which may lead out of the folder; put a copy there instead."
     if error.errno == errno.ENXIO:
-        return f"{shown(path)} is not a plain file but a device or a pipe; name a document."
+        return f"{printable_name(path)} is not a plain file but a device or a pipe; name a document."
     if error.errno == errno.ENAMETOOLONG:
-        return f"The path of {shown(path)} is too long for this computer; shorten it."
+        return f"The path of {printable_name(path)} is too long for this computer; shorten it."
     if sys.platform == "win32" and error.errno == errno.EISDIR:
-        return f"{shown(path)} is a folder, not a document; name a file in it."
-    return f"{shown(path)} can't be opened ({error.strerror}); check the disk it is on."
+        return f"{printable_name(path)} is a folder, not a document; name a file in it."
+    return f"{printable_name(path)} can't be opened ({error.strerror}); check the disk it is on."

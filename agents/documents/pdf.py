@@ -18,7 +18,6 @@ from agents.errors import DocumentProblem
 
 TIMEOUT_S = 60.0
 MEMORY_BYTES = 1 << 30
-PDF_WORKER_ROLE = "--pdf-worker"  # what a frozen program is started with, since it has no -m
 _POLL_S = 0.2
 # Printing leaves joined letters and tabs where a writer typed letters and blanks.
 _PLAIN = str.maketrans(
@@ -37,8 +36,6 @@ class PdfText:
 
 def worker_command() -> list[str]:
     """How this program starts the child."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, PDF_WORKER_ROLE]
     return [sys.executable, "-I", str(Path(pdf_worker.__file__).resolve())]
 
 

@@ -13,9 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from agents.documents.decoding import NotText, decode, looks_like_pdf
-from agents.documents.opening import LIMIT_BYTES, open_inside, shown
+from agents.documents.opening import LIMIT_BYTES, open_inside
 from agents.documents.pdf import TIMEOUT_S, extract_pdf
 from agents.errors import DocumentProblem
+from agents.printable import printable_name
 
 LIMIT_CHARS = 1_000_000
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"  # marks that make no text on their own
@@ -62,7 +63,7 @@ def read_document(
 
     Blocks: call it in a thread. Setting `cancelled` makes the long part, a PDF, end at once.
     """
-    name = shown(path)
+    name = printable_name(path)
     kind = _KINDS.get(path.suffix.lower(), DocumentKind.TEXT)
     data = _read_bytes(path, root, limit_bytes)
     if not data:
@@ -95,13 +96,13 @@ def _read_bytes(path: Path, root: Path, limit_bytes: int) -> bytes:
                     data = file.read(limit_bytes + 1)
             except OSError as error:
                 raise DocumentProblem(
-                    f"{shown(path)} can't be read ({error.strerror}); check the disk it is on."
+                    f"{printable_name(path)} can't be read ({error.strerror}); check the disk it is on."
                 ) from error
             if len(data) <= limit_bytes:
                 return data
             size_bytes = len(data)  # it has grown meanwhile
     raise DocumentProblem(
-        f"{shown(path)} is too large ({_megabytes(size_bytes)}; at most {_megabytes(limit_bytes)}); split it into smaller files."
+        f"{printable_name(path)} is too large ({_megabytes(size_bytes)}; at most {_megabytes(limit_bytes)}); split it into smaller files."
     )
 
 

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from agents.core import BUILT_IN_MODEL
 from engine.core import EngineState, EngineStatus, ModelSpec
 from engine.supervisor import Engine
-
-BUILT_IN = "built-in"
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +34,16 @@ class EnginePool:
 
     @property
     def default(self) -> Engine:
-        return self.engine(BUILT_IN)
+        return self.engine(BUILT_IN_MODEL)
 
     def engine(self, model: str) -> Engine:
         """The engine of `model`: "built-in" (the default) or the absolute path of a GGUF file. Loads nothing yet."""
         if model not in self._engines:
-            spec = self._default if model == BUILT_IN else ModelSpec(path=Path(model), name=Path(model).stem)
+            spec = (
+                self._default
+                if model == BUILT_IN_MODEL
+                else ModelSpec(path=Path(model), name=Path(model).stem)
+            )
             engine = self._make_engine(spec)
             self._engines[model] = engine
             self._unsubscribe.append(engine.subscribe(partial(self._on_status, model)))
@@ -48,7 +51,7 @@ class EnginePool:
 
     async def release_others(self, model: str) -> None:
         """Unloads every model that is neither `model` nor the default, so that memory holds two at most."""
-        for name in [name for name in self._engines if name not in (model, BUILT_IN)]:
+        for name in [name for name in self._engines if name not in (model, BUILT_IN_MODEL)]:
             engine = self._engines.pop(name)
             log.info("unloading a model that no run needs now")
             await engine.stop()

@@ -21,9 +21,10 @@ from typing import TypeVar
 
 from agents.clock import Clock
 from agents.credentials import ResolvedKey
+from agents.durable import sync_folder
 from agents.errors import DiskFull, StoreProblem
 from agents.paths import HomePaths
-from agents.storage.disk import create_private, remove_database, side, sync_file, sync_folder
+from agents.storage.disk import create_private, remove_database, side, sync_file
 from agents.storage.driver import os_problem, translated, write_copy
 from agents.storage.opening import inspect
 from agents.storage.store import Store

@@ -42,13 +42,6 @@ class ConversationStore:
 
         return await self._writer.read(job)
 
-    async def rename(self, conversation_id: int, title: str) -> Conversation:
-        def job(db: Database) -> Conversation:
-            db.execute("UPDATE conversations SET title = ? WHERE id = ?", (to_text(title), conversation_id))
-            return _conversation(db, conversation_id)
-
-        return await self._writer.write(job)
-
     async def delete(self, conversation_id: int) -> None:
         """Deletes a conversation and its messages; NotFound when there is none."""
 

@@ -46,13 +46,3 @@ def make_private(path: Path) -> None:
 def sync_file(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # a folder can't be opened there, and a rename needs no such help
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from agents.credentials import ResolvedKey
+from agents.durable import sync_folder
 from agents.errors import Damaged, NewerSchema, StoreProblem, WrongKey
 from agents.storage.disk import (
     copy_private,
@@ -25,7 +26,6 @@ from agents.storage.disk import (
     remove_database,
     side,
     sync_file,
-    sync_folder,
 )
 from agents.storage.driver import (
     CORRUPT,

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from agents.clock import Clock
 from agents.credentials import ResolvedKey
+from agents.durable import sync_folder
 from agents.errors import Damaged, WrongKey
 from agents.paths import HomePaths
 from agents.storage.backups import Backup, list_backups, newest_that_opens
-from agents.storage.disk import SIDES, copy_private, remove_database, side, sync_folder
+from agents.storage.disk import SIDES, copy_private, remove_database, side
 from agents.storage.driver import translated
 from agents.storage.opening import inspect
 from agents.storage.store import Store

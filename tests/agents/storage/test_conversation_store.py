@@ -47,13 +47,6 @@ async def test_the_last_used_talk_comes_first(store: Store, clock: FakeClock) ->
     assert [talk.title for talk in await store.conversations.list(limit=1)] == ["one"]
 
 
-async def test_a_talk_can_be_renamed(store: Store) -> None:
-    talk = await store.conversations.create("one")
-
-    assert (await store.conversations.rename(talk.id, "two")).title == "two"
-    assert [found.title for found in await store.conversations.list()] == ["two"]
-
-
 async def test_a_deleted_talk_takes_its_messages_along(store: Store) -> None:
     talk, other = [await store.conversations.create(title) for title in ("one", "two")]
     turn = await store.conversations.add_turn(
@@ -95,7 +88,6 @@ async def test_what_does_not_exist_is_named(store: Store) -> None:
         store.conversations.get(9),
         store.conversations.turns(9),
         store.conversations.delete(9),
-        store.conversations.rename(9, "x"),
         store.conversations.add_turn(9, role="user", text="x", status=MessageStatus.COMPLETE),
         store.conversations.finish_turn(9, text="x", status=MessageStatus.CUT, usage=USAGE),
     ):

@@ -173,7 +173,7 @@ class Ledger(RuleBasedStateMachine):
     def the_next_run_is_pending_when_any_is(self) -> None:
         if not hasattr(self, "db"):
             return
-        following = next_pending_run(self.db)
+        following = next_pending_run(self.db, ())
         pending = {run_id for run_id, status in self.expected.items() if status is RunStatus.PENDING}
         assert (following.id in pending) if following else not pending
 

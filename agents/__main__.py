@@ -82,6 +82,7 @@ async def _serve(paths: HomePaths, arguments: argparse.Namespace) -> None:
         clock=SystemClock(),
         on_runtime=arm_signals,
         on_stop_asked=_arm_last_resort,
+        say=_say,
         restore_backup=arguments.restore_backup,
     )
 

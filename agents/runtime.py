@@ -1,6 +1,6 @@
 """The composition root of the runtime: makes every part, starts them in order and stops them in the reverse one.
 
-Runs in: the runtime process, event loop. Order of a stop: clients are told, triggers, runs (given back to the ledger), HTTP, engines,
+Runs in: the runtime process, event loop. Order of a stop: clients are told, triggers, runs (given back to the ledger), engines, HTTP,
 database. Each has a time limit, and the whole has one too.
 """
 
@@ -65,13 +65,16 @@ class Runtime:
         make_engine: Callable[[ModelSpec], Engine] | None = None,
         notice: str | None = None,
         on_stop_asked: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`say` is told that the runtime is ready, and each notice, for a terminal."""
         self._paths = paths
         self._clock = clock
         self._key = key
         self._started_at = clock.now()
         self._notices = {notice: notice} if notice else {}  # by topic, the newest last
         self._on_stop_asked = on_stop_asked
+        self._say = say
         self._stop_asked = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self.version = __version__
@@ -127,6 +130,11 @@ class Runtime:
         self._api = ApiServer(create_app(self, version=self.version), bind_socket(self._paths.socket))
         await self._api.start()
         log.info("serving, version %s, pid %d", self.version, os.getpid())
+        for text in self._notices.values():
+            self._say(text)
+        self._say(
+            f"Hearth is ready for {printable(self._paths.root)}; `hearth stop` or Ctrl-C ends it."
+        )
         self._spawn(self._warm_up())
         self._alarm.start()
         self._look_at_backups()
@@ -158,8 +166,9 @@ class Runtime:
             ("triggers", self.triggers.stop, 3.0),
             ("alarm", self._alarm.stop, 1.0),
             ("runs", self.runs.stop, 5.0),
-            ("clients", self._stop_api, 4.0),
+            # Before the clients: an answer that is being streamed ends with a sentence instead of a broken line.
             ("engines", lambda: self.engines.stop(ENGINE_STOP_TIMEOUT_S), ENGINE_STOP_TIMEOUT_S + 2.0),
+            ("clients", self._stop_api, 4.0),
             ("database", self.store.close, 5.0),
         ]
         for task in self._background:
@@ -284,6 +293,7 @@ class Runtime:
         self._notices[topic] = text
         while len(self._notices) > MAX_NOTICES:
             del self._notices[next(iter(self._notices))]
+        self._say(text)
         self.bus.publish(contract.Notice(level=level, text=text))
 
     def _make_engine(self, spec: ModelSpec) -> Engine:
@@ -308,6 +318,7 @@ async def serve(
     clock: Clock,
     on_runtime: Callable[[Runtime], None],
     on_stop_asked: Callable[[], None],
+    say: Callable[[str], None],
     restore_backup: bool = False,
 ) -> None:
     """Opens the home's database and serves until asked to stop. The caller holds the home's lock.
@@ -327,6 +338,7 @@ async def serve(
         default_model=default_model,
         notice=opened.notice,
         on_stop_asked=on_stop_asked,
+        say=say,
     )
     on_runtime(runtime)
     await runtime.run()

@@ -41,7 +41,7 @@ async def digest_document(context: RunContext, definition: AgentDefinition) -> N
     parts: list[str] = await context.step(
         key="split",
         kind=StepKind.SPLIT,
-        title="Fit it to the model's context",
+        title="Split it into parts",
         work=lambda _: _split(context, text),
     )
     writer = writer_for(_model_size_bytes(context), definition.instructions)

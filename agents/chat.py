@@ -25,12 +25,13 @@ from engine.core import (
     SamplingParams,
     Usage,
 )
-from engine.errors import EngineError, PromptTooLong
+from engine.errors import EngineError, EngineStopped, PromptTooLong
 
 SYSTEM_PROMPT = (
     "You are a helpful assistant that runs on the user's own computer. Answer briefly and truthfully."
 )
 TITLE_CHARS = 48
+STOPPED = "Hearth was stopped in the middle of the answer; start it and ask again."
 PROMPT_OVERHEAD_TOKENS = 200  # the chat template's own tokens, generously
 TOKENS_AROUND_MESSAGE = 8  # the template's marks
 MAX_CHARS_PER_TOKEN = 32  # on average over a talk, generously
@@ -70,6 +71,10 @@ class Chat:
                         await self._finish(turn, text, status, usage)
                         turn = None
                         yield _done(event)
+        except EngineStopped as error:
+            # An ordered stop: what was written so far stays, as after going away.
+            problem = contract.Problem(code=error.code, message=STOPPED)
+            yield contract.ChatFailed(error=problem)
         except EngineError as error:
             status = MessageStatus.FAILED
             yield contract.ChatFailed(

@@ -43,6 +43,7 @@ class ScriptedEngine:
         self._status = EngineStatus(state=EngineState.STOPPED, model_name="scripted", n_ctx=n_ctx)
         self._callbacks: list[Callable[[EngineStatus], None]] = []
         self._turn = asyncio.Lock()
+        self._stops = 0
         self.requests: list[Request] = []
         self.cancelled: list[str] = []
 
@@ -51,7 +52,8 @@ class ScriptedEngine:
         self._set_state(EngineState.READY)
 
     async def stop(self, timeout_s: float = 5.0) -> None:
-        """Stop; there is nothing to wait for."""
+        """Stop; an answer in the making ends with EngineStopped."""
+        self._stops += 1
         self._set_state(EngineState.STOPPED)
 
     async def retry_model(self) -> None:
@@ -63,10 +65,15 @@ class ScriptedEngine:
         self.requests.append(request)
         async with self._turn:
             self._set_state(EngineState.BUSY)
+            stops = self._stops
             try:
                 for event in self._events(request):
                     if isinstance(event, Delta):
                         await asyncio.sleep(self._delay_s)
+                    if stops != self._stops:
+                        raise EngineStopped(
+                            "The engine was stopped before the answer was done; ask again once it runs."
+                        )
                     yield event
             except (asyncio.CancelledError, GeneratorExit):
                 self.cancelled.append(request.id)

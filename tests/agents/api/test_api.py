@@ -496,3 +496,31 @@ def test_the_built_in_agent_is_a_valid_definition() -> None:
     for name in builtin_names():
         definition = parse_definition(builtin_source(name), home=Path("/home/me/hearth"), template=True)
         assert definition.name == "Document digest"
+
+
+async def test_an_answer_in_the_making_ends_with_a_sentence_when_hearth_is_stopped(root: Path) -> None:
+    key = ResolvedKey(kind=KeyKind.NONE, created=True)
+    stopped: list[None] = []
+    async with serving(root, ScriptedEngine(["word " * 500], delay_s=0.05), key) as house:
+        house.runtime._on_stop_asked = lambda: stopped.append(None)
+        events = []
+        async with house.http.stream("POST", "/v1/chat", json={"text": "Count."}) as stream:
+            async for line in stream.aiter_lines():
+                if line.startswith("data:"):
+                    events.append(json.loads(line.removeprefix("data:")))
+                    house.runtime.ask_to_stop()
+                    house.runtime.ask_to_stop()
+        assert events[-1]["type"] == "failed"
+        assert events[-1]["error"]["message"].startswith("Hearth was stopped")
+        assert stopped == [None]  # whatever asked for the stop, the last resort is armed, and once
+
+
+async def test_an_agent_whose_model_is_not_there_is_refused(house: House) -> None:
+    source = (
+        "---\nname: Bills\ndescription: Reads bills.\nkind: digest\nmodel: /nowhere/none.gguf\n"
+        f"triggers:\n  - on: file_changed\n    folders: [{house.inbox}]\n"
+        f"capabilities:\n  read: [{house.inbox}]\n---\n"
+    )
+    problem = await house.post("/v1/agents", {"source": source, "accept": True}, status=400)
+    assert "/nowhere/none.gguf" in problem["error"]["message"]
+    assert len(await house.get("/v1/agents")) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 BUILT_IN_MODEL = "built-in"
+FILE_GONE = "file_gone"  # the code of the one failure that ends when its file is there again
 
 
 class AgentKind(StrEnum):

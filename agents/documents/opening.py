@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agents.core import FILE_GONE
 from agents.errors import DocumentProblem
 from agents.printable import printable_name
 
@@ -28,7 +29,7 @@ _FOLDER = getattr(os, "O_DIRECTORY", 0)
 class FileGone(DocumentProblem):
     """Nothing is at the path any more: it was removed or renamed."""
 
-    code = "file_gone"
+    code = FILE_GONE
 
 
 @contextmanager

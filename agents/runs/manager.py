@@ -215,7 +215,7 @@ class RunManager:
                 raise problem
             case (HearthError() | EngineError()) as error:
                 log.warning("run %d failed: %s", run.id, error.code)
-                return await self._fail(run, str(error))
+                return await self._fail(run, str(error), error.code)
             case error:
                 log.error("run %d failed with an unexpected error", run.id, exc_info=error)
                 return await self._fail(run, INTERNAL_ERROR)
@@ -230,11 +230,11 @@ class RunManager:
             return await runs.cancel_pending(run.id, CANCELLED_BY_USER)
         return await runs.give_back(run.id) if begun else run
 
-    async def _fail(self, run: Run, reason: str) -> Run:
+    async def _fail(self, run: Run, reason: str, code: str | None = None) -> Run:
         """Ends a run as failed, also one that could not even begin."""
         if (await self._store.runs.get(run.id)).status is RunStatus.PENDING:
             await self._store.runs.begin(run.id, owner=self._owner, model="none")
-        return await self._store.runs.finish(run.id, RunStatus.FAILED, reason=reason)
+        return await self._store.runs.finish(run.id, RunStatus.FAILED, reason=reason, code=code)
 
     async def _told(self, run: Run, notify: NotifyPolicy = NotifyPolicy.NEVER) -> None:
         """Tells the clients what is on disk now."""

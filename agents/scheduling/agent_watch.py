@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -41,9 +41,10 @@ class FileStates(Protocol):
 
 
 class HandledRuns(Protocol):
-    """The part of the store that remembers what was handled."""
+    """The part of the store that remembers what was handled, and what could not be."""
 
     async def handled_elsewhere(self, agent_id: int, content_hash: str) -> list[Path]: ...
+    async def lost_versions(self, agent_id: int) -> set[tuple[Path, str]]: ...
 
 
 class WatchStore(Protocol):
@@ -156,6 +157,7 @@ class AgentWatch:
 
     async def _act_on(self, look: Look, *, trust_age: bool) -> None:
         known = await self._load_known()
+        lost = await self._context.store.runs.lost_versions(self.agent.id)
         clock = self._context.clock
         plan = reconcile(
             known=_covered(known, look),
@@ -163,12 +165,12 @@ class AgentWatch:
             seen=look.seen,
             now_s=clock.monotonic(),
             wall_ns=int(clock.now().timestamp() * 1e9) if trust_age else None,
-            look_again=lambda state: is_unread(state.content_hash),
+            look_again=lambda state: is_unread(state.content_hash) or _version_of(state) in lost,
             complete=look.complete,
         )
         self._take_settling(plan, look)
         for file in plan.due:
-            await self._handle(file, known)
+            await self._handle(file, known, lost)
         for path in plan.vanished:
             await self._context.store.files.forget(self.agent.id, path)
             known.pop(path, None)
@@ -180,15 +182,18 @@ class AgentWatch:
                 del self._settling[path]
         self._settling.update(plan.settling)
 
-    async def _handle(self, file: Seen, known: dict[Path, FileState]) -> None:
-        """Fingerprints one settled file, and reports it when it is a new version."""
+    async def _handle(
+        self, file: Seen, known: dict[Path, FileState], lost: Collection[tuple[Path, str]]
+    ) -> None:
+        """Fingerprints one settled file, and reports it when it is a new version, or one that was gone and is back."""
         store, agent_id = self._context.store, self.agent.id
         state = await self._identify(file)
         if state is None:
             return
         before = known.get(file.path)
-        same = before is not None and before.content_hash == state.content_hash
-        if same or (before is None and await self._was_renamed(state)):
+        is_back = _version_of(state) in lost
+        same = before is not None and before.content_hash == state.content_hash and not is_back
+        if same or ((before is None or is_back) and await self._was_renamed(state)):
             if state != before:
                 await store.files.put(agent_id, state)
         else:
@@ -246,6 +251,10 @@ class AgentWatch:
 
 
 V = TypeVar("V")
+
+
+def _version_of(state: FileState) -> tuple[Path, str]:
+    return state.path, state.content_hash
 
 
 def _covered(values: Mapping[Path, V], look: Look) -> Mapping[Path, V]:

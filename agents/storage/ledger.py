@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from sqlite_utils import Database
 
-from agents.core import RUN_TRANSITIONS, FileState, NewOccurrence, NewResult, Run, RunStatus, StepStatus
+from agents.core import (
+    FILE_GONE,
+    RUN_TRANSITIONS,
+    FileState,
+    NewOccurrence,
+    NewResult,
+    Run,
+    RunStatus,
+    StepStatus,
+)
 from agents.errors import Conflict, NotFound
 from agents.storage.driver import Row, insert, row, rows
 from agents.storage.file_store import put_file_state
@@ -24,7 +33,8 @@ def record_occurrence(
 ) -> Run | None:
     """Stores an occurrence with its pending run; None when this agent has one with that key already.
 
-    The file's state is stored in both cases: the file is known now.
+    One whose file was gone when its run came was never read: it stays as it ended, but gives up its key to this one.
+    The file's state is stored in each case: the file is known now.
     """
     agent = row(
         db,
@@ -40,8 +50,19 @@ def record_occurrence(
     if file_state is not None:
         put_file_state(db, new.agent_id, file_state)
     key = to_name(new.key)
-    if row(db, "SELECT id FROM occurrences WHERE agent_id = ? AND key = ?", (new.agent_id, key)) is not None:
-        return None
+    earlier = row(
+        db,
+        """
+        SELECT o.id, r.error_code FROM occurrences o JOIN runs r ON r.occurrence_id = o.id
+        WHERE o.agent_id = ? AND o.key = ?
+        """,
+        (new.agent_id, key),
+    )
+    if earlier is not None:
+        if earlier["error_code"] != FILE_GONE:
+            return None
+        given_up = to_name(f"{new.key}:gone:{earlier['id']}")
+        db.execute("UPDATE occurrences SET key = ? WHERE id = ?", (given_up, earlier["id"]))
     occurrence: Row = {
         "agent_id": new.agent_id,
         "trigger": new.trigger,
@@ -87,22 +108,29 @@ def finish_run(
     status: RunStatus,
     *,
     reason: str | None,
+    code: str | None = None,
     result: NewResult | None,
     now_us: int,
 ) -> Run:
-    """Ends a running run together with its occurrence, its open step and, when it succeeded, its result."""
+    """Ends a running run together with its occurrence, its open step and, when it succeeded, its result.
+
+    `code` is the stable name of the error that a failed run ended with.
+    """
     if not status.is_final:
         raise ValueError(f"a run does not finish as {status}")
     if (result is not None) != (status is RunStatus.SUCCEEDED):
         raise ValueError("a run has a result exactly when it succeeded")
     if status is RunStatus.FAILED and not reason:
         raise ValueError("a failed run needs a reason")
+    if code is not None and status is not RunStatus.FAILED:
+        raise ValueError("only a failed run has a code")
     run = get_run(db, run_id)
     if run.status is not RunStatus.RUNNING:
         raise _conflict(run, status)
     if status is RunStatus.CANCELLED:
         reason = reason or CANCELLED_BY_USER
     _move(db, run, status, reason=reason, now_us=now_us)
+    db.execute("UPDATE runs SET error_code = ? WHERE id = ?", (code, run_id))
     close_open_steps(db, run_id, _STEP_END[status], error=reason, now_us=now_us)
     if result is not None:
         _insert_result(db, run_id, result, now_us=now_us)

@@ -168,6 +168,11 @@ _CONVERSATIONS = (
     "CREATE INDEX messages_by_conversation ON messages (conversation_id)",
 )
 
+_FAILURE_CODES = (
+    "ALTER TABLE runs ADD COLUMN error_code TEXT CHECK (error_code IS NULL OR status = 'failed')",
+    "CREATE INDEX runs_whose_file_was_gone ON runs (agent_id) WHERE error_code = 'file_gone'",
+)
+
 
 def _run(db: Database, statements: tuple[str, ...], number: int) -> None:
     for statement in statements:
@@ -186,5 +191,10 @@ def m0002_conversations(db: Database) -> None:
     _run(db, _CONVERSATIONS, 2)
 
 
-KNOWN_MIGRATIONS = ("m0001_ledger", "m0002_conversations")
+@MIGRATIONS()
+def m0003_failure_codes(db: Database) -> None:
+    _run(db, _FAILURE_CODES, 3)
+
+
+KNOWN_MIGRATIONS = ("m0001_ledger", "m0002_conversations", "m0003_failure_codes")
 SCHEMA_VERSION = len(KNOWN_MIGRATIONS)

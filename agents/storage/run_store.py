@@ -22,10 +22,9 @@ from agents.core import (
     StepStatus,
     StepUsage,
 )
-from agents.storage import ledger, run_rows, step_rows
+from agents.storage import file_rows, ledger, run_rows, step_rows
 from agents.storage.conversation_store import cut_streaming_turns
-from agents.storage.driver import rows
-from agents.storage.values import from_path, to_us
+from agents.storage.values import to_us
 from agents.storage.writer import Writer
 
 
@@ -81,12 +80,20 @@ class RunStore:
         return await self._writer.write(lambda db: ledger.give_back_run(db, run_id, now_us=now_us))
 
     async def finish(
-        self, run_id: int, status: RunStatus, *, reason: str | None = None, result: NewResult | None = None
+        self,
+        run_id: int,
+        status: RunStatus,
+        *,
+        reason: str | None = None,
+        code: str | None = None,
+        result: NewResult | None = None,
     ) -> Run:
-        """Ends a run together with its occurrence, its open step and, when it succeeded, its result."""
+        """Ends a run together with its occurrence, its open step and, when it succeeded, its result; `code` is a failure's."""
         now_us = self._now_us()
         return await self._writer.write(
-            lambda db: ledger.finish_run(db, run_id, status, reason=reason, result=result, now_us=now_us)
+            lambda db: ledger.finish_run(
+                db, run_id, status, reason=reason, code=code, result=result, now_us=now_us
+            )
         )
 
     async def cancel_pending(self, run_id: int, reason: str) -> Run:
@@ -117,21 +124,15 @@ class RunStore:
     async def last_run(self, agent_id: int) -> Run | None:
         return await self._writer.read(lambda db: run_rows.last_run_of(db, agent_id))
 
+    # --- what the runs mean for files ---
+
     async def handled_elsewhere(self, agent_id: int, content_hash: str) -> builtins.list[Path]:
-        """Where this agent has met that content before: a file of it under a new name was renamed or copied."""
+        """Where this agent has read that content before: a file of it under a new name was renamed or copied."""
+        return await self._writer.read(lambda db: file_rows.paths_read(db, agent_id, content_hash))
 
-        def job(db: Database) -> list[Path]:
-            found = rows(
-                db,
-                """
-                SELECT DISTINCT path FROM occurrences
-                WHERE agent_id = ? AND content_hash = ? AND path IS NOT NULL ORDER BY path
-                """,
-                (agent_id, content_hash),
-            )
-            return [from_path(values["path"]) for values in found]
-
-        return await self._writer.read(job)
+    async def lost_versions(self, agent_id: int) -> set[tuple[Path, str]]:
+        """Path and hash of what was gone when its run came, and was not read since: it is read if it is there again."""
+        return await self._writer.read(lambda db: file_rows.lost_versions(db, agent_id))
 
     # --- steps ---
 

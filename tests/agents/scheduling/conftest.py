@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from watchdog.observers import Observer
@@ -60,6 +61,9 @@ class MemoryStore:
     async def handled_elsewhere(self, agent_id: int, content_hash: str) -> list[Path]:
         return list(self._paths.get((agent_id, content_hash), ()))
 
+    async def lost_versions(self, agent_id: int) -> set[tuple[Path, str]]:
+        return set()  # here each version is read the moment it is recorded
+
     def names(self) -> list[str]:
         """The names of the files that were handled, in order; one entry for each version."""
         return [new.path.name for new in self.occurrences if new.path is not None]
@@ -89,14 +93,21 @@ def make_agent(*folders: Path, agent_id: int = 1, settle_s: float = SETTLE_S, **
 class Watching:
     """The service under test. `start` and `stop` may be called several times, as the runtime is."""
 
-    def __init__(self, tmp_path: Path) -> None:
-        self.folder = tmp_path / "inbox"
-        self.folder.mkdir()
+    def __init__(
+        self,
+        tmp_path: Path,
+        *,
+        folder: Path | None = None,
+        store: Any = None,
+        agent: Agent | None = None,
+    ) -> None:
+        self.folder = folder or tmp_path / "inbox"
+        self.folder.mkdir(exist_ok=True)
         self.home = tmp_path / "home"
-        self.home.mkdir()
-        self.store = MemoryStore()
+        self.home.mkdir(exist_ok=True)
+        self.store = store or MemoryStore()
         self.notices: list[str] = []
-        self.agent = make_agent(self.folder)
+        self.agent = agent or make_agent(self.folder)
         self.service: FileTriggerService | None = None
         self._alarm: Alarm | None = None
 

@@ -157,7 +157,7 @@ async def test_a_migration_that_fails_leaves_the_version_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "hearth.db"
-    make(path, KEY, stop_before="m0002_conversations")
+    make(path, KEY, stop_before=KNOWN_MIGRATIONS[-1])
     before = schema(path, KEY)
 
     def broken(db: Database) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from sqlite_utils import Database
 
-from agents.core import RUN_TRANSITIONS, NewResult, Run, RunStatus, StepKind, StepStatus, StepUsage
+from agents.core import FILE_GONE, RUN_TRANSITIONS, NewResult, Run, RunStatus, StepKind, StepStatus, StepUsage
 from agents.errors import Conflict
 from agents.storage import ledger, step_rows
 from agents.storage.driver import rows
@@ -43,6 +43,7 @@ class Ledger(RuleBasedStateMachine):
         self.expected: dict[int, RunStatus] = {}
         self.owners: dict[int, str] = {}
         self.by_key: dict[str, int] = {}
+        self.lost: set[int] = set()
         self.now_us = itertools.count(1)
 
     def teardown(self) -> None:
@@ -68,7 +69,7 @@ class Ledger(RuleBasedStateMachine):
             run = ledger.record_occurrence(
                 self.db, occurrence(1, key), file_state=None, now_us=next(self.now_us)
             )
-        assert (run is None) == (key in self.by_key)
+        assert (run is None) == (key in self.by_key and self.by_key[key] not in self.lost)
         if run is not None:
             self.by_key[key] = run.id
             self.expected[run.id] = RunStatus.PENDING
@@ -93,17 +94,25 @@ class Ledger(RuleBasedStateMachine):
 
         self.change(run_id, RunStatus.PENDING, job, only_from=RunStatus.RUNNING)
 
-    @rule(run_id=runs, status=st.sampled_from([RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED]))
-    def finish(self, run_id: int, status: RunStatus) -> None:
+    @rule(
+        run_id=runs,
+        status=st.sampled_from([RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED]),
+        gone=st.booleans(),
+    )
+    def finish(self, run_id: int, status: RunStatus, gone: bool) -> None:
+        code = FILE_GONE if gone and status is RunStatus.FAILED else None
+        was = self.expected[run_id]
         result = RESULT if status is RunStatus.SUCCEEDED else None
         reason = None if result else "Because."
 
         def job() -> Run:
             return ledger.finish_run(
-                self.db, run_id, status, reason=reason, result=result, now_us=next(self.now_us)
+                self.db, run_id, status, reason=reason, code=code, result=result, now_us=next(self.now_us)
             )
 
         self.change(run_id, status, job, only_from=RunStatus.RUNNING)
+        if was is RunStatus.RUNNING and code is not None:
+            self.lost.add(run_id)
 
     @rule(run_id=runs)
     def cancel(self, run_id: int) -> None:
@@ -150,7 +159,8 @@ class Ledger(RuleBasedStateMachine):
             assert (run.finished_at is not None) == status.is_final
             assert (run.title is not None) == (status is RunStatus.SUCCEEDED)
         counts = count_runs(self.db, None)
-        assert sum(counts.values()) == len(self.expected) == len(self.by_key)
+        assert sum(counts.values()) == len(self.expected)
+        assert len(self.expected) - len(self.by_key) == len(self.lost - set(self.by_key.values()))
 
     @invariant()
     def occurrences_agree_with_their_runs(self) -> None:

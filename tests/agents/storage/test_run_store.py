@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from agents.core import (
+    FILE_GONE,
     Agent,
     FileState,
+    NewOccurrence,
     NewResult,
     Run,
     RunStatus,
@@ -105,23 +107,106 @@ async def test_names_that_are_not_text_are_told_apart_and_come_back(store: Store
         assert await store.runs.record(new, file_state=state_of(path)) is not None
         assert await store.runs.record(new) is None
 
+        await fail(store, occurrence(agent.id, f"lost:{path}", path=path, content_hash="h"))
+
     assert set(await store.files.known(agent.id)) == set(names)
-    assert set(await store.runs.handled_elsewhere(agent.id, "h")) == set(names)
-    assert [run.path for run in await store.runs.list()] == names[::-1]
+    assert {path for path, _ in await store.runs.lost_versions(agent.id)} == set(names)
+    assert [run.path for run in await store.runs.list()][1::2] == names[::-1]
     await store.files.forget(agent.id, names[0])
     assert set(await store.files.known(agent.id)) == set(names[1:])
 
 
-async def test_content_seen_before_is_known_for_its_own_agent_only(store: Store, agent: Agent) -> None:
+async def read_of(store: Store, new: NewOccurrence) -> Run:
+    """A run that has just kept its file's text."""
+    run = await store.runs.record(new)
+    assert run is not None
+    await store.runs.begin(run.id, owner="me", model="m")
+    step = await store.runs.begin_step(run.id, key="read", kind=StepKind.READ, title="Read")
+    await store.runs.finish_step(step.id, output="text", detail=None, usage=StepUsage())
+    return run
+
+
+async def test_content_that_was_read_is_known_for_its_own_agent_only(store: Store, agent: Agent) -> None:
     other = await store.agents.add(definition_of(Path("/x"), name="Other"), "s")
     for number, key in enumerate(("a", "b")):
-        await store.runs.record(occurrence(agent.id, key, path=Path(f"/{number}"), content_hash="h"))
-    await store.runs.record(occurrence(agent.id, "again", path=Path("/0"), content_hash="h"))
-    await store.runs.record(occurrence(agent.id, "no file", content_hash="h"))
+        run = await read_of(store, occurrence(agent.id, key, path=Path(f"/{number}"), content_hash="h"))
+        await store.runs.finish(run.id, RunStatus.SUCCEEDED, result=RESULT)
+    await read_of(store, occurrence(agent.id, "again", path=Path("/0"), content_hash="h"))
+    await read_of(store, occurrence(agent.id, "no file", content_hash="h"))
 
     assert await store.runs.handled_elsewhere(agent.id, "h") == [Path("/0"), Path("/1")]
     assert await store.runs.handled_elsewhere(agent.id, "other") == []
     assert await store.runs.handled_elsewhere(other.id, "h") == []
+
+
+async def test_content_counts_as_read_once_a_run_has_kept_it_and_not_before(
+    store: Store, agent: Agent
+) -> None:
+    async def known() -> bool:
+        return await store.runs.handled_elsewhere(agent.id, "h") == [Path("/a")]
+
+    run = await store.runs.record(occurrence(agent.id, "a", path=Path("/a"), content_hash="h"))
+    assert run is not None
+    assert not await known()
+    await store.runs.begin(run.id, owner="me", model="m")
+    step = await store.runs.begin_step(run.id, key="read", kind=StepKind.READ, title="Read")
+    assert not await known()
+    await store.runs.finish_step(step.id, output="text", detail=None, usage=StepUsage())
+    assert await known()
+    await store.runs.give_back(run.id)
+    assert await known(), "the next start goes on with the text that was kept"
+    await store.runs.begin(run.id, owner="me", model="m")
+    await store.runs.finish(run.id, RunStatus.FAILED, reason="No.")
+    assert not await known()
+
+
+async def fail(store: Store, new: NewOccurrence, code: str | None = FILE_GONE) -> Run:
+    run = await store.runs.record(new)
+    assert run is not None
+    await store.runs.begin(run.id, owner="me", model="m")
+    return await store.runs.finish(run.id, RunStatus.FAILED, reason="It is gone.", code=code)
+
+
+async def test_a_version_that_was_gone_runs_again_once_and_the_failed_run_stays(
+    store: Store, agent: Agent
+) -> None:
+    new = occurrence(agent.id, "a", path=Path("/a"), content_hash="h")
+    failed = await fail(store, new)
+    assert await store.runs.lost_versions(agent.id) == {(Path("/a"), "h")}
+
+    again = await store.runs.record(new)
+
+    assert again is not None
+    assert (again.status, again.path, again.id > failed.id) == (RunStatus.PENDING, Path("/a"), True)
+    assert await store.runs.get(failed.id) == failed
+    assert await store.runs.record(new) is None
+    assert await store.runs.lost_versions(agent.id) == set()
+
+
+@pytest.mark.parametrize("code", [None, "document"])
+async def test_a_version_that_failed_otherwise_does_not_run_again(
+    store: Store, agent: Agent, code: str | None
+) -> None:
+    new = occurrence(agent.id, "a", path=Path("/a"), content_hash="h")
+    await fail(store, new, code)
+    assert await store.runs.lost_versions(agent.id) == set()
+    assert await store.runs.record(new) is None
+
+
+async def test_a_version_that_was_gone_is_not_missed_once_it_was_read_under_another_name(
+    store: Store, agent: Agent
+) -> None:
+    await fail(store, occurrence(agent.id, "a", path=Path("/a"), content_hash="h"))
+    run = await read_of(store, occurrence(agent.id, "b", path=Path("/b"), content_hash="h"))
+    assert await store.runs.lost_versions(agent.id) == {(Path("/a"), "h")}
+    await store.runs.finish(run.id, RunStatus.SUCCEEDED, result=RESULT)
+    assert await store.runs.lost_versions(agent.id) == set()
+
+
+async def test_only_a_failed_run_has_a_code(store: Store, agent: Agent) -> None:
+    run = await read_of(store, occurrence(agent.id, "a"))
+    with pytest.raises(ValueError, match="only a failed run has a code"):
+        await store.runs.finish(run.id, RunStatus.SUCCEEDED, code=FILE_GONE, result=RESULT)
 
 
 # --- the queue ---

@@ -76,9 +76,11 @@ class _PrivateFileHandler(RotatingFileHandler):
             logging.getLogger(name).setLevel(logging.INFO if name else logging.WARNING)
         logging.getLogger().addHandler(self)
         logging.lastResort = None  # it would write exceptions with their texts to stderr
+        logging.captureWarnings(True)  # Python would print those of libraries, with the paths in them
 
     def uninstall(self) -> None:
         logging.lastResort = self._last_resort
+        logging.captureWarnings(False)
         logging.getLogger().removeHandler(self)
         for name, level in self._levels.items():
             logging.getLogger(name).setLevel(level)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import stat
+import warnings
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,17 @@ def test_closing_the_log_makes_logging_as_it_was(tmp_path: Path) -> None:
     assert logging.lastResort is None
     close_log(handler)
     assert state() == before
+
+
+def test_warnings_of_libraries_go_into_the_log_without_what_they_quote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "logs" / "runtime.log"
+    handler = open_log(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn(f"a library met {CANARY}", RuntimeWarning, stacklevel=1)
+    finally:
+        close_log(handler)
+    assert CANARY not in path.read_text() + capsys.readouterr().err

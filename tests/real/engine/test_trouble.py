@@ -85,11 +85,11 @@ async def test_a_child_killed_while_it_answers_is_replaced_and_the_answer_repeat
 
 
 async def test_a_child_stopped_while_it_reads_is_killed_and_replaced(make: Make) -> None:
-    engine = make(limits=ChildLimits(work_s=3.0))
+    engine = make(limits=ChildLimits(work_s=10.0))
     await engine.start()
     events = await act_on_first(engine, story(), Prefill, lambda: os.kill(pid_of(engine), signal.SIGSTOP))
     assert [event.reason for event in events if isinstance(event, Restarted)] == [
-        "gave no sign of life for 3 s"
+        "gave no sign of life for 10 s"
     ]
     assert isinstance(events[-1], Finished)
 

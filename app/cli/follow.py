@@ -28,6 +28,7 @@ from app.client import RuntimeClient, RuntimeUnreachable
 # It is less than the 15 s after which the runtime sends a sign of life, which would hide the silence.
 SILENCE_S = 10.0
 _RETRY_S = 0.5
+_PAGE_RUNS = 500  # as many as the runtime gives at once
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 _STATE_READ_ID = 0  # the id of an event that was made here from a state that was read
 
@@ -146,11 +147,21 @@ class Follower:
         return None
 
     def _at_work(self) -> int | None:
-        running = self._client.runs(status="running", limit=50)
-        waiting = running or self._client.runs(status="pending", limit=50)
-        return (
-            waiting[-1].id if waiting else None
-        )  # they come newest first, and the oldest is worked on first
+        """The run at work, else the next to begin: the one due for longest whose agent is not paused."""
+        running = self._client.runs(status="running", limit=1)
+        if running:
+            return running[0].id
+        paused = {agent.name for agent in self._client.agents() if agent.paused}
+        waiting = [run for run in self._pending() if run.agent not in paused]
+        return min(waiting, key=lambda run: (run.due_at, run.id)).id if waiting else None
+
+    def _pending(self) -> Iterator[RunInfo]:
+        before: int | None = None
+        while page := self._client.runs(status="pending", limit=_PAGE_RUNS, before=before):
+            yield from page
+            if len(page) < _PAGE_RUNS:
+                return
+            before = page[-1].id
 
     def _note_once(self, sentence: str) -> None:
         if sentence not in self._noted:

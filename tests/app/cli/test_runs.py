@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from agents.contract import (
 from app.cli import follow as follow_module
 from tests.app.cli.conftest import Hearth
 from tests.app.cli.scripted import ScriptedRuntime
-from tests.app.desktop.fake_runtime import a_result, a_run, a_step
+from tests.app.desktop.fake_runtime import a_result, a_run, a_step, an_agent
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +170,25 @@ def test_follow_without_a_number_takes_the_one_that_waits_longest(
     put(fake, a_run(2, status="pending"))
     fake.script(lambda: end(fake, 1), RunChanged(run=a_run(1)), after="GET /v1/runs/1")
     assert "note-1.md: succeeded" in hearth("runs", "follow").out
+
+
+def test_the_run_that_waits_longest_is_found_among_many_and_whatever_its_number(
+    hearth: Hearth, fake: ScriptedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_module, "_PAGE_RUNS", 50)
+    for number in range(1, 121):
+        put(fake, a_run(number, status="pending"))
+    put(fake, a_run(60, status="pending", due_at=fake.runs[60].due_at - timedelta(hours=1)))
+    fake.script(lambda: end(fake, 60), RunChanged(run=a_run(60)), after="GET /v1/runs/60")
+    assert "note-60.md: succeeded" in hearth("runs", "follow").out
+
+
+def test_runs_of_a_paused_agent_are_not_waited_for(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.agents["Paused"] = an_agent("Paused", paused=True)
+    put(fake, a_run(1, status="pending", agent="Paused"))
+    put(fake, a_run(2, status="pending"))
+    fake.script(lambda: end(fake, 2), RunChanged(run=a_run(2)), after="GET /v1/runs/2")
+    assert "note-2.md: succeeded" in hearth("runs", "follow").out
 
 
 def test_follow_without_a_number_waits_for_the_next_run(hearth: Hearth, fake: ScriptedRuntime) -> None:

@@ -326,8 +326,11 @@ class FakeRuntime:
 
     def _run_routes(self, app: FastAPI) -> None:
         @app.get("/v1/runs")
-        async def runs(status: str | None = None, limit: int = 50) -> list[RunInfo]:
+        async def runs(
+            status: str | None = None, limit: int = 50, before: int | None = None
+        ) -> list[RunInfo]:
             found = [run for run in self.runs.values() if status in (None, run.status)]
+            found = [run for run in found if before is None or run.id < before]
             return sorted(found, key=lambda run: -run.id)[:limit]
 
         @app.get("/v1/runs/{run_id}")

@@ -42,6 +42,7 @@ class _Post:
     """One agent that is watched, and the task that does it."""
 
     watch: AgentWatch
+    looked_at: datetime  # when its last full look had ended; before the first one, when the watch began
     task: asyncio.Task[None] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     everything: bool = True  # the next look is a full scan
@@ -95,19 +96,22 @@ class FileTriggerService:
         self._changing = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancel_ticks: Cancel | None = None
-        self._last_tick: datetime | None = None
+        self._rang_at: datetime | None = None
 
     @property
     def last_tick(self) -> datetime | None:
-        """When all folders were last looked at."""
-        return self._last_tick
+        """When the last look at the folders had ended, of the agent that has waited longest for one; None with nothing to watch.
+
+        A look that hangs lets this grow old, the first look of a new agent too.
+        """
+        return min((post.looked_at for post in self._posts.values()), default=None)
 
     @property
     def next_tick(self) -> datetime | None:
-        """When they will be again at the latest; a change is noticed earlier."""
-        if self._last_tick is None or self._cancel_ticks is None:
+        """When the next look at all folders is due; a change is noticed earlier."""
+        if self._rang_at is None or self._cancel_ticks is None:
             return None
-        return self._last_tick + timedelta(seconds=self._interval_s)
+        return self._rang_at + timedelta(seconds=self._interval_s)
 
     def problem(self, agent_id: int) -> str | None:
         """Why the agent can't notice files at the moment; it recovers by itself."""
@@ -128,7 +132,7 @@ class FileTriggerService:
                     await self._retire(agent_id)
             for agent_id, agent in wanted.items():
                 if agent_id not in self._posts:
-                    post = _Post(watch=AgentWatch(agent, self._context))
+                    post = _Post(watch=AgentWatch(agent, self._context), looked_at=self._clock.now())
                     self._posts[agent_id] = post
                     post.task = asyncio.create_task(self._keep_watching(post), name=f"watch-{agent_id}")
 
@@ -179,7 +183,10 @@ class FileTriggerService:
         first = True
         while True:
             began_s = self._clock.monotonic()
-            await self._look(post, first=first)
+            everything, post.everything = post.everything, False
+            await self._look(post, everything=everything, first=first)
+            if everything:
+                post.looked_at = self._clock.now()
             first = False
             took_s = self._clock.monotonic() - began_s
             await post.wake.wait()
@@ -187,8 +194,7 @@ class FileTriggerService:
             await asyncio.sleep(max(self._hint_delay_s, min(2 * took_s, MAX_PAUSE_S)))
             post.wake.clear()
 
-    async def _look(self, post: _Post, *, first: bool) -> None:
-        everything, post.everything = post.everything, False
+    async def _look(self, post: _Post, *, everything: bool, first: bool) -> None:
         if post.cancel_settle_alarm is not None:
             post.cancel_settle_alarm()
             post.cancel_settle_alarm = None
@@ -215,11 +221,11 @@ class FileTriggerService:
     def _begin_ticking(self) -> None:
         if self._cancel_ticks is None:
             self._loop = asyncio.get_running_loop()
-            self._last_tick = self._clock.now()
+            self._rang_at = self._clock.now()
             self._cancel_ticks = self._alarm.every(self._interval_s, self._tick)
 
     def _tick(self) -> None:
-        self._last_tick = self._clock.now()
+        self._rang_at = self._clock.now()
         for post in self._posts.values():
             post.everything = True
             post.wake.set()

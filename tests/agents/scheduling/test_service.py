@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from watchdog.observers.api import BaseObserver
 
 from agents.errors import Conflict, DiskFull, NotFound
+from agents.scheduling import agent_watch
 
 
 def write_old(path: Path, text: str, *, age_s: float = 60.0) -> Path:
@@ -376,12 +378,46 @@ async def test_without_notifications_files_are_found_by_looking(
     assert "looks for new files every 0.2 seconds" in notice
 
 
-async def test_ticks_are_told(watching: Any) -> None:
+async def test_looks_are_told_when_they_have_ended(watching: Any) -> None:
     service = await watching.start(reconcile_interval_s=0.2)
-    first = service.last_tick
-    assert first is not None
-    assert (service.next_tick - first).total_seconds() == pytest.approx(0.2)
-    await watching.until(lambda: service.last_tick > first)
+    first, due = service.last_tick, service.next_tick
+    assert 0 <= (due - first).total_seconds() <= 0.21
+    await watching.until(lambda: service.last_tick > first and service.next_tick > due)
+
+
+async def test_a_look_that_hangs_is_no_look_and_the_agent_that_waits_longest_counts(
+    watching: Any, agent_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    agents = [agent_of(watching.folder), agent_of(other, agent_id=2)]
+    service = await watching.start(agents, reconcile_interval_s=0.1)
+    go_on = threading.Event()
+    real = agent_watch.scan_folders
+
+    def hang_in_other(rules: Any, **options: Any) -> Any:
+        if any(rule.folder == other for rule in rules):
+            go_on.wait(20)
+        return real(rules, **options)
+
+    monkeypatch.setattr(agent_watch, "scan_folders", hang_in_other)
+    try:
+        for _ in range(4):  # looks that had begun before are over by then
+            due = service.next_tick
+            await watching.until(lambda due=due: service.next_tick > due)
+        stale = service.last_tick
+        for _ in range(4):
+            due = service.next_tick
+            await watching.until(lambda due=due: service.next_tick > due)
+        assert service.last_tick == stale
+    finally:
+        go_on.set()
+    await watching.until(lambda: service.last_tick > stale)
+
+
+async def test_with_nothing_to_watch_there_is_no_last_look(watching: Any) -> None:
+    service = await watching.start([replace(watching.agent, paused=True)])
+    assert service.last_tick is None
 
 
 async def test_a_burst_of_files_is_handled_completely_and_in_few_looks(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +13,11 @@ import click
 from agents.contract import DoctorCheck, DoctorReport
 from agents.paths import HomePaths
 from app.cli.common import Invocation, shared_options
+from app.cli.home_checks import check_files
 from app.cli.output import emit, pad, paragraph, say
 from app.desktop.display import display_problem
 
 _IMPORT_TIMEOUT_S = 60
-_LOW_SPACE_BYTES = 500_000_000
 
 
 @click.command()
@@ -29,12 +28,10 @@ def doctor(call: Invocation) -> int:
     It works also when the runtime is down. The exit code is 1 when something needs mending.
     """
     own = [
-        check_home(call.paths),
-        check_space(call.paths.root),
+        *check_files(call.paths),
         check_display(),
         check_engine_package(),
         check_starter_model(),
-        check_keyring(call.paths),
     ]
     asked = ask_runtime(call.paths)
     known_better = {check.name for check in asked}
@@ -59,38 +56,6 @@ def describe_report(report: DoctorReport) -> str:
 
 
 # --- this machine --------------------------------------------------------------------------------
-
-
-def check_home(paths: HomePaths) -> DoctorCheck:
-    def result(ok: bool, message: str) -> DoctorCheck:
-        return DoctorCheck(name="home", ok=ok, message=message)
-
-    root = paths.root
-    existing = next((folder for folder in (root, *root.parents) if folder.exists()), root)
-    if not existing.is_dir():
-        return result(False, f"{existing} is not a directory; name another home with --home.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return result(False, f"{existing} is not writable for you; name another home with --home.")
-    if existing != root:
-        return result(True, f"{root} does not exist yet; the first start makes it.")
-    mode = root.stat().st_mode & 0o777
-    if sys.platform != "win32" and mode & 0o077:
-        return result(
-            False, f"{root} is open to other users (mode {mode:o}); close it with `chmod 700 {root}`."
-        )
-    return result(True, f"{root} is yours and writable.")
-
-
-def check_space(root: Path) -> DoctorCheck:
-    folder = next((folder for folder in (root, *root.parents) if folder.exists()), root)
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        return DoctorCheck(name="disk", ok=False, message=f"{folder} can't be examined: {error.strerror}.")
-    text = f"{free / 1e9:,.1f} GB free for {root}"
-    if free < _LOW_SPACE_BYTES:
-        return DoctorCheck(name="disk", ok=False, message=f"{text}; make room, Hearth stops writing at none.")
-    return DoctorCheck(name="disk", ok=True, message=f"{text}.")
 
 
 def check_display() -> DoctorCheck:
@@ -122,21 +87,6 @@ def check_starter_model() -> DoctorCheck:
         "The built-in model is not installed; run `make run` once more, or name a model with --model FILE."
     )
     return DoctorCheck(name="starter model", ok=False, message=message)
-
-
-def check_keyring(paths: HomePaths) -> DoctorCheck:
-    """A hint only: whether the keyring answers is known when a runtime asks it."""
-    if paths.key_info.exists():
-        return DoctorCheck(name="key", ok=True, message="The home knows where its key is kept.")
-    if not sys.platform.startswith("linux") or os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
-        return DoctorCheck(
-            name="key", ok=True, message="A new home's key will be kept in the system's keyring."
-        )
-    message = (
-        "There is no session bus, so probably no keyring: start a new home with `hearth serve --key-file FILE` or "
-        "`hearth serve --passphrase`."
-    )
-    return DoctorCheck(name="key", ok=True, message=message)
 
 
 def _import_problem(module: str) -> str | None:

@@ -7,14 +7,11 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from agents.contract import DoctorReport, EngineInfo, Status
-from agents.paths import HomePaths
 from app.cli import doctor as doctor_module
-from app.cli.doctor import check_home, check_keyring
 from app.cli.status import describe_engine, describe_status
 from tests.app.cli.conftest import Hearth
 from tests.app.cli.scripted import ScriptedRuntime
@@ -180,26 +177,3 @@ def test_a_trial_import_tells_a_missing_package_from_a_present_one() -> None:
     assert doctor_module._import_problem("no_such_package_at_all") == (
         "ModuleNotFoundError: No module named 'no_such_package_at_all'"
     )
-
-
-def test_a_home_that_others_can_read_needs_mending(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    check = check_home(HomePaths(tmp_path))
-    assert not check.ok
-    assert f"chmod 700 {tmp_path}" in check.message
-    tmp_path.chmod(0o700)
-    assert check_home(HomePaths(tmp_path)).ok
-
-
-def test_a_home_below_a_file_needs_mending(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert not check_home(HomePaths(tmp_path / "file")).ok
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a keyring")
-def test_no_session_bus_gives_a_hint_about_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
-    paths = HomePaths(tmp_path)
-    assert "--key-file" in check_keyring(paths).message
-    paths.key_info.touch()
-    assert "knows where its key is kept" in check_keyring(paths).message

@@ -1,12 +1,13 @@
 """The composition root of the runtime: makes every part, starts them in order and stops them in the reverse one.
 
 Runs in: the runtime process, event loop. Order of a stop: clients are told, triggers, runs (given back to the ledger), engines, HTTP,
-database. Each has a time limit, and the whole has one too.
+a backup of what is new, database. Each has a time limit, and the whole has one too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -40,7 +41,8 @@ from engine.supervisor import Engine, EngineSupervisor
 STOP_TIMEOUT_S = 20.0
 ENGINE_STOP_TIMEOUT_S = 5.0
 MAX_NOTICES = 20
-BACKUP_LOOK_S = 3600.0  # how often the age of the newest backup is looked at
+BACKUP_AT_STOP_S = 4.0
+BACKUP_LOOK_S = 900.0  # how often the age of the newest backup is looked at
 RECOVERY_SHOWN = "recovery_code_shown"
 
 log = logging.getLogger(__name__)
@@ -132,9 +134,7 @@ class Runtime:
         log.info("serving, version %s, pid %d", self.version, os.getpid())
         for text in self._notices.values():
             self._say(text)
-        self._say(
-            f"Hearth is ready for {printable(self._paths.root)}; `hearth stop` or Ctrl-C ends it."
-        )
+        self._say(f"Hearth is ready for {printable(self._paths.root)}; `hearth stop` or Ctrl-C ends it.")
         self._spawn(self._warm_up())
         self._alarm.start()
         self._look_at_backups()
@@ -159,6 +159,10 @@ class Runtime:
             damaged = isinstance(error, Damaged)
             self._notice(str(error), contract.NoticeLevel.ERROR if damaged else contract.NoticeLevel.WARNING)
 
+    async def _back_up_last(self) -> None:
+        with contextlib.suppress(StoreProblem):  # logged where it happened; nobody is there to be told
+            await self.backups.make_if_due(stopping=True)
+
     async def _stop(self) -> None:
         log.info("stopping")
         self.bus.publish(contract.Stopping())
@@ -169,6 +173,7 @@ class Runtime:
             # Before the clients: an answer that is being streamed ends with a sentence instead of a broken line.
             ("engines", lambda: self.engines.stop(ENGINE_STOP_TIMEOUT_S), ENGINE_STOP_TIMEOUT_S + 2.0),
             ("clients", self._stop_api, 4.0),
+            ("backup", self._back_up_last, BACKUP_AT_STOP_S),
             ("database", self.store.close, 5.0),
         ]
         for task in self._background:

@@ -1,4 +1,4 @@
-"""Rolling backups of the database: under its own key, read back before they count, the newest few kept.
+"""Rolling backups of the database: under its own key, read back before they count, some of each age kept.
 
 Runs in: the runtime process; worker threads copy and read back, while the store thread works on.
 
@@ -12,9 +12,9 @@ import logging
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -29,8 +29,12 @@ from agents.storage.driver import os_problem, translated, write_copy
 from agents.storage.opening import inspect
 from agents.storage.store import Store
 
-KEPT = 7
+KEPT_NEWEST = 3
+KEPT_DAYS = 7
 EVERY = timedelta(hours=24)
+EVERY_WHEN_CHANGED = timedelta(hours=1)
+AT_STOP_WHEN_CHANGED = timedelta(minutes=10)
+AT_STOP_MAX_BYTES = 200_000_000  # a larger one is copied while Hearth runs, since a stop has to be quick
 
 _NAME = re.compile(r"hearth-(\d{8}-\d{6})\.db")
 _TIME = "%Y%m%d-%H%M%S"  # UTC
@@ -71,8 +75,19 @@ def newest_that_opens(folder: Path, key: ResolvedKey, *, now: datetime) -> Backu
     return None
 
 
+def kept_of(made: Sequence[datetime]) -> set[datetime]:
+    """Of the times of all backups, newest first, those to keep: the newest, and the last of each of the newest days (UTC).
+
+    Days without a backup do not count, so a home that slept for a month has lost none when it wakes up.
+    """
+    of_days: dict[date, datetime] = {}
+    for moment in made:
+        of_days.setdefault(moment.date(), moment)
+    return {*made[:KEPT_NEWEST], *list(of_days.values())[:KEPT_DAYS]}
+
+
 class Backups:
-    """Makes a backup when the newest one is older than a day, and keeps the newest ones."""
+    """Makes a backup each day, each hour in which something was written, and before a stop; keeps some of each age."""
 
     def __init__(self, *, paths: HomePaths, store: Store, key: ResolvedKey, clock: Clock) -> None:
         self.folder = paths.backups
@@ -81,33 +96,39 @@ class Backups:
         self._store = store
         self._key = key
         self._clock = clock
+        self._rows_in_newest: int | None = None  # unknown at first: the last process may have been killed
         self._one_at_a_time = asyncio.Lock()
 
     def newest_first(self) -> list[Backup]:
         """It reads a folder: call it off the event loop."""
         return list_backups(self.folder, now=self._clock.now())
 
-    async def make_if_due(self) -> Backup | None:
-        """Makes a backup, or None when there is one of the last day.
+    async def make_if_due(self, *, stopping: bool = False) -> Backup | None:
+        """Makes a backup, or None when the newest one will do. Before a stop a younger one will not, and a large database is left out.
 
         Raises StoreProblem when none could be made, Damaged if the database itself can't be read; every older backup is kept then.
         """
         async with self._one_at_a_time:
             now = self._clock.now().replace(microsecond=0)
-            if await asyncio.to_thread(self._is_fresh, now):
-                return None
             try:
+                if stopping and await self._store.size_bytes() > AT_STOP_MAX_BYTES:
+                    return None
+                rows = await self._store.rows_written()
+                young = AT_STOP_WHEN_CHANGED if stopping else EVERY_WHEN_CHANGED
+                will_do = young if rows != self._rows_in_newest else EVERY
+                if await asyncio.to_thread(self._has_one_younger_than, will_do, now):
+                    return None
                 made = await self._make(now)
             except StoreProblem as error:
                 self.problem = str(error)
                 log.warning("no backup was made: %s", type(error).__name__)
                 raise
-            self.problem = None
+            self.problem, self._rows_in_newest = None, rows
             return made
 
-    def _is_fresh(self, now: datetime) -> bool:
+    def _has_one_younger_than(self, age: timedelta, now: datetime) -> bool:
         newest = next(iter(list_backups(self.folder, now=now)), None)
-        return newest is not None and timedelta(0) <= now - newest.made_at < EVERY
+        return newest is not None and timedelta(0) <= now - newest.made_at < age
 
     async def _make(self, now: datetime) -> Backup:
         backup = Backup(path=self.folder / f"hearth-{now.strftime(_TIME)}.db", made_at=now)
@@ -156,8 +177,11 @@ class Backups:
         sync_folder(self.folder)
 
     def _forget_old(self, newest: Backup) -> None:
-        kept = [backup for backup in list_backups(self.folder, now=newest.made_at) if backup != newest]
-        for old in kept[KEPT - 1 :]:
+        backups = list_backups(self.folder, now=newest.made_at)
+        kept = kept_of([backup.made_at for backup in backups])
+        for old in backups:
+            if old.made_at in kept or old == newest:
+                continue
             try:
                 old.path.unlink(missing_ok=True)
             except OSError as error:

@@ -54,6 +54,10 @@ class Store:
 
         return await self._writer.read(job)
 
+    async def rows_written(self) -> int:
+        """How many rows were written since the database was opened."""
+        return await self._writer.read(lambda db: db.conn.total_changes)
+
     @asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
         """Meanwhile the database's file holds all that was stored before, and stays as it is: new work goes into the log beside it.

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 
 from agents import contract
 from app.launch import LaunchOptions, start_runtime
 from tests.integration.conftest import DIGEST, House, eventually
 from tests.integration.test_serve_trouble import assert_one_sentence, serve
+
+
+def test_what_the_first_day_brought_is_in_the_backup_that_an_ordered_stop_makes(house: House) -> None:
+    house.start()
+    eventually(lambda: list(house.paths.backups.glob("*.db")), what="the first backup")
+    [first] = house.paths.backups.glob("*.db")
+    half_an_hour_ago = datetime.now(UTC) - timedelta(minutes=30)
+    first.rename(first.with_name(f"hearth-{half_an_hour_ago:%Y%m%d-%H%M%S}.db"))
+    house.watch()
+    assert house.stop() == 0
+    house.paths.database.unlink()
+
+    house.process = start_runtime(house.paths.root, LaunchOptions(restore_backup=True))
+    assert house.client.agent(DIGEST).folders == [str(house.inbox)]
 
 
 def test_a_damaged_home_says_what_brings_it_back_and_is_brought_back_by_it(house: House) -> None:

@@ -1,4 +1,4 @@
-"""A backup is made each day, is whole before it counts, and never costs an older one or anybody's time."""
+"""A backup is made each day and soon after changes, is whole before it counts, and never costs an older one or anybody's time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import sys
 import threading
 from collections import namedtuple
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.clock import SystemClock
 from agents.credentials import ResolvedKey
 from agents.errors import Damaged, DiskFull, StoreProblem
 from agents.paths import HomePaths
 from agents.storage import Store, backups, driver
-from agents.storage.backups import Backups, list_backups, newest_that_opens
+from agents.storage.backups import KEPT_DAYS, KEPT_NEWEST, Backups, kept_of, list_backups, newest_that_opens
 from agents.storage.disk import create_private
 from tests.agents.conftest import FakeClock
 from tests.agents.storage.databases import KEY, NO_KEY, OTHER_KEY, PASSPHRASE, count_pending, fill
@@ -55,6 +57,10 @@ def overwrite(path: Path, at: int, length: int) -> None:
 
 def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
+
+
+def forget_all_but_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backups, "kept_of", lambda made: {made[0]})
 
 
 async def sentence_of(maker: Backups, kind: type[StoreProblem]) -> str:
@@ -115,40 +121,6 @@ async def test_asked_for_twice_at_once_it_is_made_once(store: Store, folder: Pat
     assert sum(backup is not None for backup in made) == 1
 
 
-async def test_the_newest_seven_are_kept_and_no_other_file_is_touched(
-    store: Store, folder: Path, clock: FakeClock
-) -> None:
-    folder.mkdir()
-    for name in ("letter.txt", "hearth-20200101-000000.db.old", "hearth-20209999-000000.db"):
-        (folder / name).write_text("mine")
-    maker = made_by(store, folder, clock)
-    for _ in range(9):
-        assert await maker.make_if_due() is not None
-        clock.advance(86_400)
-
-    assert [backup.made_at.day for backup in maker.newest_first()] == [9, 8, 7, 6, 5, 4, 3]
-    assert len(names(folder)) == 7 + 3
-
-
-async def test_backups_from_a_time_when_the_clock_was_wrong_hinder_nothing(
-    store: Store, folder: Path, clock: FakeClock
-) -> None:
-    clock.advance(365 * 86_400)
-    maker = made_by(store, folder, clock)
-    for _ in range(backups.KEPT):
-        assert await maker.make_if_due() is not None
-        clock.advance(86_400)
-    clock.advance(-400 * 86_400)
-
-    made = await maker.make_if_due()
-
-    assert made is not None
-    assert await maker.make_if_due() is None
-    assert maker.newest_first()[0] == made
-    assert len(names(folder)) == backups.KEPT
-    assert newest_that_opens(folder, KEY, now=clock.now()) == made
-
-
 class Gate:
     """Stands before the copying: it has begun, and goes on when it is told to."""
 
@@ -172,6 +144,158 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 def reach(gate: Gate) -> Awaitable[bool]:
     return asyncio.to_thread(gate.begun.wait, 10)
+
+
+async def test_once_something_is_written_the_next_backup_is_made_when_the_newest_is_an_hour_old(
+    store: Store, folder: Path, clock: FakeClock
+) -> None:
+    maker = made_by(store, folder, clock)
+    await maker.make_if_due()
+    await store.meta.set("new", "work")
+
+    clock.advance(3600 - 1)
+    assert await maker.make_if_due() is None
+    clock.advance(1)
+    made = await maker.make_if_due()
+
+    assert made is not None
+    clock.advance(3600)
+    assert await maker.make_if_due() is None  # nothing is new since then
+    copy = await Store.open(made.path, KEY, clock=SystemClock())
+    assert await copy.meta.get("new") == "work"
+    await copy.close()
+
+
+async def test_what_is_written_while_a_copy_is_made_counts_as_new_afterwards(
+    store: Store, folder: Path, clock: FakeClock, gate: Gate
+) -> None:
+    maker = made_by(store, folder, clock)
+    making = asyncio.create_task(maker.make_if_due())
+    await reach(gate)
+    await store.meta.set("late", "x")
+    gate.go_on.set()
+    await making
+
+    clock.advance(3600)
+
+    assert await maker.make_if_due() is not None
+
+
+async def test_after_a_start_the_newest_backup_may_lack_what_a_killed_process_wrote(
+    store: Store, folder: Path, clock: FakeClock
+) -> None:
+    await made_by(store, folder, clock).make_if_due()
+    clock.advance(3600)
+
+    assert await made_by(store, folder, clock).make_if_due() is not None
+
+
+async def test_a_stop_makes_a_backup_of_what_is_new_when_the_newest_is_ten_minutes_old(
+    store: Store, folder: Path, clock: FakeClock
+) -> None:
+    maker = made_by(store, folder, clock)
+    await maker.make_if_due()
+    clock.advance(600)
+    assert await maker.make_if_due(stopping=True) is None
+    await store.meta.set("new", "work")
+    clock.advance(-1)
+    assert await maker.make_if_due(stopping=True) is None
+    clock.advance(1)
+    assert await maker.make_if_due() is None
+
+    made = await maker.make_if_due(stopping=True)
+
+    assert made is not None
+    copy = await Store.open(made.path, KEY, clock=SystemClock())
+    assert await copy.meta.get("new") == "work"
+    await copy.close()
+
+
+async def test_a_stop_does_not_wait_for_a_backup_of_a_large_database(
+    store: Store, folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = made_by(store, folder, clock)
+    size_bytes = await store.size_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(backups, "AT_STOP_MAX_BYTES", size_bytes - 1)
+        assert await maker.make_if_due(stopping=True) is None
+        patch.setattr(backups, "AT_STOP_MAX_BYTES", size_bytes)
+        assert await maker.make_if_due(stopping=True) is not None
+
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def newest_first(ages_min: set[int]) -> list[datetime]:
+    return [NOON - timedelta(minutes=age_min) for age_min in sorted(ages_min)]
+
+
+@given(ages_min=st.sets(st.integers(0, 30 * 24 * 60), max_size=60))
+def test_the_newest_are_kept_and_the_last_of_each_of_seven_days(ages_min: set[int]) -> None:
+    made = newest_first(ages_min)
+    kept = kept_of(made)
+    days = sorted({moment.date() for moment in made}, reverse=True)
+
+    assert kept <= set(made)
+    assert len(kept) <= KEPT_NEWEST + KEPT_DAYS
+    assert set(made[:3]) <= kept
+    for day in days[:7]:
+        assert max(moment for moment in made if moment.date() == day) in kept
+    for moment in kept - set(made[:3]):
+        assert moment.date() in days[:7]
+        assert not [later for later in made if later.date() == moment.date() and later > moment]
+
+
+@given(ages_min=st.sets(st.integers(0, 30 * 24 * 60), max_size=60))
+def test_what_is_forgotten_now_is_not_missed_later(ages_min: set[int]) -> None:
+    """Deleting after each backup keeps the same ones as deleting once at the end."""
+    made = newest_first(ages_min)
+    step_by_step: list[datetime] = []
+    for moment in reversed(made):
+        kept = kept_of([moment, *step_by_step])
+        step_by_step = [each for each in [moment, *step_by_step] if each in kept]
+
+    assert set(step_by_step) == kept_of(made)
+
+
+async def test_backups_of_each_age_are_kept_and_no_other_file_is_touched(
+    store: Store, folder: Path, clock: FakeClock
+) -> None:
+    folder.mkdir()
+    for name in ("letter.txt", "hearth-20200101-000000.db.old", "hearth-20209999-000000.db"):
+        (folder / name).write_text("mine")
+    maker = made_by(store, folder, clock)
+    for day in range(9):
+        for hour in range(5 if day == 8 else 2):
+            await store.meta.set("new", f"{day} {hour}")
+            assert await maker.make_if_due() is not None
+            clock.advance(3600)
+        clock.advance(86_400 - 2 * 3600)
+
+    assert [f"{backup.made_at:%d %H}" for backup in maker.newest_first()] == [
+        *("09 16", "09 15", "09 14"),
+        *("08 13", "07 13", "06 13", "05 13", "04 13", "03 13"),
+    ]
+    assert len(names(folder)) == 9 + 3
+
+
+async def test_backups_from_a_time_when_the_clock_was_wrong_hinder_nothing(
+    store: Store, folder: Path, clock: FakeClock
+) -> None:
+    clock.advance(365 * 86_400)
+    maker = made_by(store, folder, clock)
+    for _ in range(KEPT_DAYS):
+        assert await maker.make_if_due() is not None
+        clock.advance(86_400)
+    clock.advance(-400 * 86_400)
+
+    made = await maker.make_if_due()
+
+    assert made is not None
+    assert await maker.make_if_due() is None
+    assert maker.newest_first()[0] == made
+    assert len(names(folder)) == KEPT_DAYS
+    assert newest_that_opens(folder, KEY, now=clock.now()) == made
 
 
 async def store_much(store: Store) -> None:
@@ -312,7 +436,7 @@ def rotten(source: Path, copy: Path, key: ResolvedKey, *, stopped: Callable[[], 
 async def test_a_copy_that_can_not_be_read_back_is_thrown_away_and_costs_no_older_one(
     store: Store, folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backups, "KEPT", 1)
+    forget_all_but_the_newest(monkeypatch)
     good = made_by(store, folder, clock)
     await good.make_if_due()
     before = names(folder)
@@ -342,7 +466,7 @@ async def test_a_database_that_is_damaged_while_it_is_used_is_found_by_its_backu
 async def test_with_little_room_there_is_no_backup_and_nothing_is_deleted(
     store: Store, folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backups, "KEPT", 1)
+    forget_all_but_the_newest(monkeypatch)
     maker = made_by(store, folder, clock)
     await maker.make_if_due()
     clock.advance(86_400)

@@ -137,6 +137,10 @@ class RuntimeClient:
     def set_folders(self, name: str, request: contract.FoldersChange) -> contract.AgentDetail:
         return self._call(contract.AgentDetail, "PUT", _agent_path(name, "folders"), body=request)
 
+    def remove_agent(self, name: str) -> None:
+        """Its runs and results stay readable."""
+        self._send("DELETE", _agent_path(name))
+
     def pause(self, name: str) -> contract.AgentInfo:
         return self._call(contract.AgentInfo, "POST", _agent_path(name, "pause"))
 

@@ -1,4 +1,4 @@
-"""`hearth agents`: list, show, add, choose folders, pause, resume, run now."""
+"""`hearth agents`: list, show, add, remove, choose folders, pause, resume, run now."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from app.cli.common import (
     Invocation,
+    WorkFailed,
     WrongInput,
     absolute,
     home_option,
@@ -18,7 +19,18 @@ from app.cli.common import (
     request,
     shared_options,
 )
-from app.cli.output import ago, complain, count, emit, file_name, pairs, say, table, terminal_columns
+from app.cli.output import (
+    ago,
+    complain,
+    count,
+    emit,
+    file_name,
+    one_line,
+    pairs,
+    say,
+    table,
+    terminal_columns,
+)
 
 if TYPE_CHECKING:
     from agents.contract import AgentDetail, AgentInfo
@@ -80,6 +92,23 @@ def add(call: Invocation, file: Path, yes: bool, replace: bool) -> None:
     say(f"Added {agent.name}, revision {agent.revision}.")
     for ask in agent.asks:
         say(f"  it may {ask}")
+
+
+@agents.command()
+@shared_options
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Remove it without a question.")
+def remove(call: Invocation, name: str, yes: bool) -> None:
+    """Remove agent NAME; its runs and results stay readable."""
+    with call.runtime() as client:
+        agent = client.agent(name)  # a wrong name is said before anything is asked
+        if not yes:
+            _ask_removal(agent.name)
+        client.remove_agent(agent.name)
+    if call.json:
+        emit({"removed": agent.name})
+    else:
+        say(f"Removed {agent.name}; its runs and results stay readable.")
 
 
 @agents.command()
@@ -154,6 +183,8 @@ def _add(client: RuntimeClient, source: str, *, yes: bool, replace: bool) -> Age
     try:
         return client.add_agent(request(AgentAdd, source=source, accept=yes, replace=replace))
     except ProblemReported as error:
+        if error.problem.code == "conflict" and not replace:
+            raise WorkFailed(f"{error} `hearth agents add --replace` does that.") from None
         asks = error.problem.details.get("asks")
         if error.problem.code != "needs_consent" or not isinstance(asks, list):
             raise
@@ -171,6 +202,16 @@ def _ask_consent(asks: list[str]) -> None:
         complain(f"  - {ask}")
     if not click.confirm("Grant it?", default=False, err=True):
         raise WrongInput("Nothing was added.")
+
+
+def _ask_removal(name: str) -> None:
+    """Returns when a person at the terminal said yes."""
+    if not sys.stdin.isatty():
+        raise WrongInput(f"Removing {name} needs a yes; say it with --yes.")
+    if not click.confirm(
+        f"Remove {one_line(name)}? Its runs and results stay readable.", default=False, err=True
+    ):
+        raise WrongInput("Nothing was removed.")
 
 
 # --- words ---------------------------------------------------------------------------------------

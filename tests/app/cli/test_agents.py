@@ -185,3 +185,55 @@ def test_an_unreadable_agent_file_is_wrong_usage(hearth: Hearth, agent_file: Pat
     ended = hearth("agents", "add", agent_file)
     assert ended.code == 2
     assert "can't be read: Permission denied" in ended.sentence()
+
+
+def test_a_second_agent_of_the_same_name_is_told_how_to_replace_the_first(
+    hearth: Hearth, fake: ScriptedRuntime, agent_file: Path
+) -> None:
+    sentence = "There is already an agent named “Contracts”; change the name, or add it as a replacement."
+    fake.refusals["POST /v1/agents"] = (409, "conflict", sentence)
+    ended = hearth("agents", "add", agent_file, "--yes")
+    assert ended.code == 1
+    assert "`hearth agents add --replace`" in ended.sentence()
+
+
+# --- remove
+
+
+def test_yes_removes_an_agent_and_says_what_stays(
+    hearth: Hearth, fake: ScriptedRuntime, digest: AgentInfo
+) -> None:
+    ended = hearth("agents", "remove", digest.name, "--yes")
+    assert ended.code == 0
+    assert ended.out == "Removed Document digest; its runs and results stay readable.\n"
+    assert fake.agents == {}
+
+
+def test_removed_as_json_is_one_object(hearth: Hearth, digest: AgentInfo) -> None:
+    out = hearth("agents", "remove", digest.name, "--yes", "--json").out
+    assert json.loads(out) == {"removed": digest.name}
+
+
+def test_without_a_terminal_and_without_a_yes_nothing_is_removed(
+    hearth: Hearth, fake: ScriptedRuntime, digest: AgentInfo
+) -> None:
+    ended = hearth("agents", "remove", digest.name, stdin=b"y\n")
+    assert ended.code == 2
+    assert "--yes" in ended.sentence()
+    assert digest.name in fake.agents
+
+
+@pytest.mark.parametrize(("word", "code"), [(b"y\n", 0), (b"n\n", 2), (b"\n", 2)])
+def test_at_a_terminal_removing_waits_for_a_yes(
+    hearth: Hearth, fake: ScriptedRuntime, digest: AgentInfo, word: bytes, code: int
+) -> None:
+    ended = hearth("agents", "remove", digest.name, stdin=word, terminal=True)
+    assert ended.code == code
+    assert "Its runs and results stay readable." in ended.err
+    assert (digest.name in fake.agents) == (code != 0)
+
+
+def test_removing_an_unknown_agent_asks_nothing(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.refusals["GET /v1/agents/Nobody"] = (404, "not_found", "There is no agent named Nobody.")
+    ended = hearth("agents", "remove", "Nobody", stdin=b"y\n", terminal=True)
+    assert (ended.code, ended.sentence()) == (1, "There is no agent named Nobody.")

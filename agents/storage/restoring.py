@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from agents.clock import Clock
@@ -56,14 +56,14 @@ async def open_or_restore(paths: HomePaths, key: ResolvedKey, *, clock: Clock, r
             raise
         what = "missing" if is_missing else "damaged"
         if not restore:
-            raise Damaged(_offer(paths.database, backup, what)) from error
+            raise Damaged(_offer(paths.database, f"its backup {_when(backup, clock.now())}", what)) from error
     else:
         return Opened(store=store, notice=NOTHING_TO_RESTORE if restore else None)
     aside = side(paths.database, f".damaged-{clock.now():%Y%m%d-%H%M%S}")
     await asyncio.to_thread(_put_in_place, backup, paths.database, key, aside)
     log.warning("restored the backup %s", backup.path.name)
     store = await Store.open(paths.database, key, clock=clock)
-    return Opened(store=store, notice=_told(backup, what, aside))
+    return Opened(store=store, notice=_told(f"its backup {_when(backup, clock.now())}", what, aside))
 
 
 def _refuse_to_begin_anew(paths: HomePaths, now: datetime) -> None:
@@ -102,19 +102,27 @@ def _nothing_opens(paths: HomePaths) -> str:
     )
 
 
-def _offer(path: Path, backup: Backup, what: str) -> str:
+def _offer(path: Path, backup: str, what: str) -> str:
     return (
-        f"The database {path} is {what}, but its backup of {_when(backup)} opens; start `hearth serve {OPTION}` "
+        f"The database {path} is {what}, but {backup} opens; start `hearth serve {OPTION}` "
         "to put that in its place" + (", and the damaged file is kept." if what == "damaged" else ".")
     )
 
 
-def _told(backup: Backup, what: str, aside: Path) -> str:
-    sentence = f"The database was {what}, so its backup of {_when(backup)} was restored"
+def _told(backup: str, what: str, aside: Path) -> str:
+    sentence = f"The database was {what}, so {backup} was restored"
     if what == "missing":
         return f"{sentence}; what came later is lost."
     return f"{sentence}; what came later is lost unless it can be saved from {aside.name}, where the old file is kept."
 
 
-def _when(backup: Backup) -> str:
-    return f"{backup.made_at:%Y-%m-%d %H:%M} UTC"
+def _when(backup: Backup, now: datetime) -> str:
+    """`from 3 hours ago (2026-11-20 19:04 UTC)`: people have to know how much they would lose."""
+    moment, minutes = f"{backup.made_at:%Y-%m-%d %H:%M} UTC", (now - backup.made_at) // timedelta(minutes=1)
+    if minutes < 0:
+        return f"of {moment}"  # one of the two clocks was wrong
+    for unit, length in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
+        count = minutes // length
+        if count >= (2 if unit == "day" else 1):  # `30 hours ago` says more than `1 day ago`
+            return f"from {count} {unit}{'s' if count > 1 else ''} ago ({moment})"
+    return f"from less than a minute ago ({moment})"

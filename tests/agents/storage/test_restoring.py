@@ -113,6 +113,34 @@ async def test_a_damaged_database_is_untouched_and_the_sentence_offers_its_newes
     assert "hearth serve --restore-backup" in sentence
 
 
+@pytest.mark.parametrize(
+    ("age_s", "told"),
+    [
+        (0, "from less than a minute ago (2026-03-02 12:00 UTC)"),
+        (119, "from 1 minute ago (2026-03-02 12:00 UTC)"),
+        (3599, "from 59 minutes ago (2026-03-02 12:00 UTC)"),
+        (3600, "from 1 hour ago (2026-03-02 12:00 UTC)"),
+        (2 * 86_400 - 1, "from 47 hours ago (2026-03-02 12:00 UTC)"),
+        (2 * 86_400, "from 2 days ago (2026-03-02 12:00 UTC)"),
+        (-60, "of 2026-03-02 12:00 UTC"),
+    ],
+)
+async def test_the_sentences_tell_how_old_the_backup_is(
+    home: HomePaths, clock: FakeClock, age_s: float, told: str
+) -> None:
+    await live(home, clock)
+    for older in sorted(home.backups.iterdir())[:-1]:
+        older.unlink()
+    os.truncate(home.database, 0)
+    clock.advance(age_s - 86_400)
+
+    assert f"its backup {told} opens" in await refusal(home, clock, Damaged)
+    result = await opened(home, clock, restore=True)
+    assert result.notice is not None
+    assert f"its backup {told} was restored" in result.notice
+    await result.store.close()
+
+
 @spoiled
 async def test_asked_for_the_newest_backup_takes_its_place_and_the_damaged_file_is_kept(
     home: HomePaths, clock: FakeClock, spoil: Callable[[Path], None]

@@ -36,6 +36,10 @@ _STATE_READ_ID = 0  # the id of an event that was made here from a state that wa
 class Listener(Protocol):
     """Who is told about the run."""
 
+    def joined(self, run: RunDetail) -> None:
+        """How the run stood when its events began to be heard."""
+        ...
+
     def event(self, event: Event) -> None: ...
 
     def note(self, sentence: str) -> None:
@@ -47,6 +51,9 @@ class Listener(Protocol):
 
 class JsonListener:
     """One event per line."""
+
+    def joined(self, run: RunDetail) -> None:
+        pass
 
     def event(self, event: Event) -> None:
         emit(event, compact=True)
@@ -66,6 +73,9 @@ class PersonListener:
         self._screen = screen
         self._narrator = Narrator(screen)
 
+    def joined(self, run: RunDetail) -> None:
+        self._narrator.catch_up(run)
+
     def event(self, event: Event) -> None:
         self._narrator.tell(event)
 
@@ -73,8 +83,7 @@ class PersonListener:
         self._screen.line(f"  {sentence}")
 
     def end(self, run: RunDetail) -> None:
-        for step in run.steps:  # those that ended while nobody listened; the others are told already
-            self._narrator.step(run.id, step)
+        self._narrator.catch_up(run)
         self._screen.line(describe_end(run))
         if run.result is not None:
             self._screen.line(describe_result(run.result))
@@ -127,8 +136,11 @@ class Follower:
             self._run_id = self._at_work()
             if self._run_id is None:
                 self._note_once("nothing is at work; waiting for the next run")
-        if self._run_id is not None and (run := self._client.run(self._run_id)).status in FINAL:
-            return run
+        if self._run_id is not None:
+            run = self._client.run(self._run_id)
+            if run.status in FINAL:
+                return run
+            self._listener.joined(run)
         for event in events:
             if isinstance(event.data, Stopping):
                 self._listener.note("Hearth is stopping; the run goes on when it starts again")

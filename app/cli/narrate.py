@@ -9,6 +9,7 @@ from agents.contract import (
     Notice,
     ResultInfo,
     RunChanged,
+    RunDetail,
     RunInfo,
     RunProgress,
     StepChanged,
@@ -46,9 +47,17 @@ class Narrator:
             case _:
                 pass
 
+    def catch_up(self, run: RunDetail) -> None:
+        """Tells the steps that ended while nobody listened, in their order; what was told already is not told again."""
+        for step in run.steps:
+            if (run.id, step.seq, step.status) not in self._told:
+                self.step(run.id, step)
+
     def step(self, run_id: int, step: StepInfo) -> None:
         """A step that began becomes a hint, one that ended a line; the same state is told once."""
         if step.status == "running":
+            if (run_id, step.seq, "succeeded") in self._told:
+                return  # an event from before the state was read
             self._open[run_id] = step
             self._screen.hint(f"  … {step.title}")
             return

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _GAP = "  "
+GAP_COLUMNS = len(_GAP)  # between two columns of a table
 _NO_TERMINAL_COLUMNS = 100
 # Overrides of the writing direction can make a name read as another one (Unicode TR 36).
 _DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -82,6 +83,21 @@ def cut(text: str, columns: int) -> str:
     return "".join(kept).rstrip() + "…" if columns > 0 else ""
 
 
+def elide(text: str, columns: int) -> str:
+    """The text in at most so many columns, shortened in its middle: a file's name keeps its beginning and its suffix."""
+    if columns_of(text) <= columns:
+        return text
+    if columns <= 1:
+        return "…" if columns == 1 else ""
+    tail_columns = (columns - 1) // 2
+    tail = ""
+    for char in reversed(text):
+        if columns_of(char + tail) > tail_columns:
+            break
+        tail = char + tail
+    return cut(text, columns - columns_of(tail)) + tail
+
+
 def pad(text: str, columns: int, *, right: bool = False) -> str:
     blanks = " " * max(0, columns - columns_of(text))
     return blanks + text if right else text + blanks
@@ -101,7 +117,7 @@ def table(
     for row in cells:
         parts = [pad(cell, widths[i], right=i in right) for i, cell in enumerate(row)]
         if columns is not None:
-            before = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+            before = sum(widths[:-1]) + GAP_COLUMNS * (len(widths) - 1)
             parts[-1] = cut(row[-1], max(12, columns - before))
         lines.append(_GAP.join(parts).rstrip())
     return "\n".join(lines)

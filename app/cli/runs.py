@@ -8,12 +8,28 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.common import Invocation, home_option, json_option, shared_options
-from app.cli.output import ago, emit, file_name, pairs, rate, say, table, terminal_columns, took
+from app.cli.output import (
+    GAP_COLUMNS,
+    ago,
+    columns_of,
+    elide,
+    emit,
+    file_name,
+    one_line,
+    pairs,
+    rate,
+    say,
+    table,
+    terminal_columns,
+    took,
+)
 
 if TYPE_CHECKING:
     from agents.contract import RunDetail, RunInfo
 
 _STATUSES = ("pending", "running", "succeeded", "failed", "cancelled")
+_AGENT_COLUMNS, _FILE_COLUMNS, _SHORT_FILE_COLUMNS = 24, 32, 12
+_RESULT_COLUMNS = 20  # that the result gets before any other column is spared
 _RUN_ID = click.IntRange(min=1, max=2**63 - 1)
 
 
@@ -115,22 +131,37 @@ def cancel(call: Invocation, run_id: int) -> None:
 # --- words ---------------------------------------------------------------------------------------
 
 
-def describe_runs(found: list[RunInfo]) -> str:
-    rows = [
-        (
-            str(run.id),
-            run.status,
-            ago(run.finished_at or run.started_at or run.created_at),
-            took(run.started_at, run.finished_at),
-            rate(run.tokens_per_s),
-            run.agent,
-            file_name(run.file),
-            run.title or run.reason or "",
+def describe_runs(found: list[RunInfo], *, columns: int | None = None) -> str:
+    """A table for so many columns (default: the terminal's): no name is so long that no room is left for the result."""
+    width = columns or terminal_columns()
+    cells: dict[str, list[str]] = {
+        "ID": [str(run.id) for run in found],
+        "STATUS": [run.status for run in found],
+        "WHEN": [ago(run.finished_at or run.started_at or run.created_at) for run in found],
+        "TOOK": [took(run.started_at, run.finished_at) for run in found],
+        "SPEED": [rate(run.tokens_per_s) for run in found],
+        "AGENT": [elide(one_line(run.agent), _AGENT_COLUMNS) for run in found],
+        "FILE": [elide(file_name(run.file), _FILE_COLUMNS) for run in found],
+        "RESULT": [run.title or run.reason or "" for run in found],
+    }
+    file_columns = 0
+    for spared in ("", "SPEED", "TOOK", "AGENT", "WHEN"):
+        cells.pop(spared, None)
+        taken = sum(
+            _width(heading, texts) + GAP_COLUMNS
+            for heading, texts in cells.items()
+            if heading not in ("FILE", "RESULT")
         )
-        for run in found
-    ]
-    headings = ("ID", "STATUS", "WHEN", "TOOK", "SPEED", "AGENT", "FILE", "RESULT")
-    return table(headings, rows, right=(0, 3, 4), columns=terminal_columns())
+        file_columns = width - taken - GAP_COLUMNS - _RESULT_COLUMNS
+        if file_columns >= min(_SHORT_FILE_COLUMNS, _width("FILE", cells["FILE"])):
+            break
+    cells["FILE"] = [elide(name, max(_SHORT_FILE_COLUMNS, file_columns)) for name in cells["FILE"]]
+    right = [number for number, heading in enumerate(cells) if heading in ("ID", "TOOK", "SPEED")]
+    return table(list(cells), list(zip(*cells.values(), strict=True)), right=right, columns=width)
+
+
+def _width(heading: str, texts: list[str]) -> int:
+    return max(columns_of(text) for text in (heading, *texts))
 
 
 def describe_run(run: RunDetail) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.output import ago, columns_of, count, cut, duration, pad, paragraph, printable, table
+from app.cli.output import ago, columns_of, count, cut, duration, elide, pad, paragraph, printable, table
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -89,3 +89,19 @@ def test_paragraphs_keep_long_words_whole_and_indent_what_follows() -> None:
     assert lines[0].startswith("- a a")
     assert all(line.startswith("  ") for line in lines[1:])
     assert lines[-1].strip() == "/a/very/long/path/that/must/stay/whole"
+
+
+@given(st.text(alphabet="abc日\u0301.txt", max_size=40), st.integers(0, 30))
+def test_an_elided_text_fits_and_keeps_its_two_ends(text: str, columns: int) -> None:
+    short = elide(text, columns)
+    assert columns_of(short) <= columns
+    if columns_of(text) <= columns:
+        assert short == text
+    elif columns >= 1:
+        head, _, tail = short.partition("…")
+        assert text.startswith(head)
+        assert text.endswith(tail)
+
+
+def test_an_elided_file_name_keeps_its_suffix() -> None:
+    assert elide("quarterly-report-of-the-year.pdf", 16) == "quarterl…ear.pdf"

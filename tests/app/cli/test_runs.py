@@ -23,6 +23,9 @@ from agents.contract import (
     Stopping,
 )
 from app.cli import follow as follow_module
+from app.cli import screen as screen_module
+from app.cli.output import columns_of
+from app.cli.runs import describe_runs
 from tests.app.cli.conftest import Hearth
 from tests.app.cli.scripted import ScriptedRuntime
 from tests.app.desktop.fake_runtime import a_result, a_run, a_step, an_agent
@@ -52,6 +55,29 @@ def test_list_shows_the_newest_first(hearth: Hearth, fake: ScriptedRuntime) -> N
     assert lines[1].endswith("The file is empty.")
     assert "88.0 tok/s" in lines[2]
     assert lines[2].endswith("Roof")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+def test_one_long_file_name_leaves_the_results_their_room(columns: int) -> None:
+    long = "/in/" + "n" * 248 + "end.txt"
+    runs = [
+        a_run(1, file=long, title="A short title"),
+        a_run(2, status="failed", title=None, reason="The file is empty."),
+    ]
+    heading, *lines = describe_runs(runs, columns=columns).splitlines()
+    assert all(columns_of(line) <= max(columns, 44) for line in lines)
+    name = lines[0][heading.index("FILE") : heading.index("RESULT")].strip()
+    assert name.startswith("nnn")
+    assert "…" in name
+    assert name.endswith("d.txt")
+    shown = lines[0][heading.index("RESULT") :]
+    assert shown == ("A short title" if columns > 40 else shown)
+    assert len(shown) >= 10
+
+
+def test_a_wide_terminal_spares_no_column() -> None:
+    heading = describe_runs([a_run(1)], columns=120).splitlines()[0]
+    assert heading.split() == ["ID", "STATUS", "WHEN", "TOOK", "SPEED", "AGENT", "FILE", "RESULT"]
 
 
 def test_list_as_json_is_the_contract(hearth: Hearth, fake: ScriptedRuntime) -> None:
@@ -104,6 +130,7 @@ def end(fake: ScriptedRuntime, run_id: int, status: str = "succeeded") -> RunInf
 
 def test_follow_shows_the_steps_and_ends_with_the_run(hearth: Hearth, fake: ScriptedRuntime) -> None:
     put(fake, a_run(5, status="running"))
+    fake.steps[5] = []
     other = RunProgress(run_id=99, seq=1, completion_tokens=3)
     fake.script(
         StepChanged(run_id=5, step=a_step(1, kind="read", title="Read the document", detail="3 pages")),
@@ -264,3 +291,35 @@ def test_what_the_runtime_says_about_the_engine_is_not_said_twice(
     out = hearth("runs", "follow", "5").out
     assert "! The engine ended unexpectedly and was started again." in out
     assert "the engine ended and is started again" not in out
+
+
+def test_follow_that_joins_late_tells_the_ended_steps_first_and_names_the_one_at_work(
+    hearth: Hearth, fake: ScriptedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen_module, "LOG_INTERVAL_S", 0.0)
+    put(fake, a_run(5, status="running"))
+    reading = a_step(1, kind="read", title="Read the document")
+    fake.steps[5] = [reading, a_step(2, title="Write the digest", status="running", finished_at=None)]
+    fake.script(
+        RunProgress(run_id=5, seq=2, completion_tokens=3),
+        StepChanged(run_id=5, step=reading),  # ended before the state was read, heard after it
+        lambda: end(fake, 5),
+        RunChanged(run=a_run(5)),
+        after="GET /v1/runs/5",
+    )
+    lines = hearth("runs", "follow", "5").out.splitlines()
+    assert lines[0].startswith("  + Read the document")
+    assert lines[1] == "  … Write the digest"
+    assert lines[2].startswith("  … Write the digest: writing, 3 tokens")
+    assert sum("Read the document" in line for line in lines) == 1
+
+
+def test_an_interrupted_step_is_told_once(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    put(fake, a_run(5, status="running"))
+    fake.steps[5] = [a_step(1, title="Write the digest", status="interrupted"), a_step(2)]
+    fake.script(
+        lambda: fake.runs.update({5: a_run(5)}),
+        RunChanged(run=a_run(5)),
+        after="GET /v1/runs/5",
+    )
+    assert hearth("runs", "follow", "5").out.count("interrupted, it will be done again") == 1

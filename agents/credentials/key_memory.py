@@ -21,11 +21,12 @@ class KeyMemory:
     kind: KeyKind
     account: str
     key_file: Path | None = None
+    used: bool = False  # a database was opened with it, so one that is missing was lost
 
     @classmethod
-    def of(cls, key: ResolvedKey, before: KeyMemory | None) -> KeyMemory:
+    def of(cls, key: ResolvedKey, before: KeyMemory | None, *, used: bool) -> KeyMemory:
         account = before.account if before is not None else uuid.uuid4().hex
-        return cls(kind=key.kind, account=account, key_file=key.key_file)
+        return cls(kind=key.kind, account=account, key_file=key.key_file, used=used)
 
     @classmethod
     def load(cls, path: Path, *, may_be_missing: bool) -> KeyMemory | None:
@@ -39,6 +40,7 @@ class KeyMemory:
                 kind=KeyKind(plain["kind"]),
                 account=str(plain["account"]),
                 key_file=None if key_file is None else Path(key_file),
+                used=plain.get("used") is True,
             )
         except (OSError, ValueError, KeyError, TypeError):
             if may_be_missing:
@@ -54,5 +56,6 @@ class KeyMemory:
             "kind": self.kind,
             "account": self.account,
             "key_file": None if self.key_file is None else str(self.key_file),
+            "used": self.used,
         }
         write_private(path, json.dumps(plain, indent=2) + "\n")

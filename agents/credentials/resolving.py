@@ -12,8 +12,9 @@ from agents.credentials.key_memory import KeyMemory
 from agents.credentials.keys import KeyKind, KeyOptions, ResolvedKey
 from agents.credentials.recovery_code import KEY_BYTES, decode_recovery_code, encode_recovery_code
 from agents.credentials.vault import KEYRING_TIMEOUT_S, Keyring, Vault, find_os_vault
-from agents.errors import KeyProblem
+from agents.errors import Damaged, KeyProblem
 from agents.paths import HomePaths
+from agents.printable import printable
 
 CHOICES = (
     "choose --key-file FILE, a passphrase (--passphrase or --passphrase-stdin), or --insecure-no-encryption"
@@ -30,7 +31,8 @@ def resolve_key(
 ) -> ResolvedKey:
     """The key of a home's database; a new home gets one. It blocks: call it off the event loop, holding the home's lock.
 
-    An option comes before what the home remembers. Raises KeyProblem with the choices, or DiskFull.
+    An option comes before what the home remembers. Raises KeyProblem with the choices, Damaged when the database of a home that
+    had one is gone, or DiskFull.
     """
     is_new = not paths.has_database()
     keyring = Keyring(
@@ -39,6 +41,11 @@ def resolve_key(
         remedy=CHOICES if is_new else USE_RECOVERY_CODE,
     )
     memory = KeyMemory.load(paths.key_info, may_be_missing=is_new or _has_option(options))
+    if is_new and memory is not None and memory.used:
+        raise Damaged(
+            f"The database {printable(paths.database)} is missing and so are its backups; put it back, or move "
+            f"{printable(paths.key_info)} away to begin anew."
+        )
     chosen = _from_options(options, is_new=is_new)
     if chosen is None and memory is None:
         chosen, memory = _new_keyring_key(keyring)
@@ -48,14 +55,14 @@ def resolve_key(
         assert memory is not None
         return _from_memory(memory, keyring, is_new=is_new)
     if is_new:
-        KeyMemory.of(chosen, memory).save(paths.key_info)
+        KeyMemory.of(chosen, memory, used=False).save(paths.key_info)
     return chosen
 
 
 def remember_key(paths: HomePaths, key: ResolvedKey) -> None:
-    """Makes later starts use the key that has just opened the database, where that is another way than remembered."""
+    """Makes later starts use the key that has just opened the database, and know that there is a database."""
     memory = KeyMemory.load(paths.key_info, may_be_missing=True)
-    now = KeyMemory.of(key, memory)
+    now = KeyMemory.of(key, memory, used=True)
     if now != memory:
         now.save(paths.key_info)
 

@@ -108,8 +108,8 @@ def _refuse_by_header(path: Path, *, encrypted_key: bool) -> None:
         )
     if header != _PLAIN_HEADER and not encrypted_key:
         raise WrongKey(
-            f"The database {path} is encrypted or damaged; start with its key (--key-file FILE or --passphrase) "
-            "or restore a backup."
+            f"The database {path} is encrypted or damaged; start with its key (--key-file FILE or --passphrase), "
+            "or name another home with --home."
         )
 
 
@@ -141,14 +141,14 @@ def _unreadable(path: Path, key: ResolvedKey) -> StoreProblem:
         if broken >= pages:
             return WrongKey(
                 f"The key does not open the database {path}, or the file is damaged from its start; "
-                "check the key or restore a backup."
+                "check the key, or name another home with --home."
             )
     return _damaged(path)
 
 
 def _damaged(path: Path) -> Damaged:
     return Damaged(
-        f"The database {path} is damaged; restore a backup of it, or name another home with --home."
+        f"The database {path} is damaged; put a whole copy of it in its place, or name another home with --home."
     )
 
 

@@ -51,7 +51,8 @@ async def open_or_restore(paths: HomePaths, key: ResolvedKey, *, clock: Clock, r
         backup = await asyncio.to_thread(newest_that_opens, paths.backups, key, now=clock.now())
         is_missing = not paths.database.exists()
         if backup is None:
-            if restore and isinstance(error, Damaged) and not is_missing:
+            has_some = await asyncio.to_thread(list_backups, paths.backups, now=clock.now())
+            if isinstance(error, Damaged) and not is_missing and (has_some or restore):
                 raise Damaged(_nothing_opens(paths)) from error
             raise
         what = "missing" if is_missing else "damaged"
@@ -71,7 +72,7 @@ def _refuse_to_begin_anew(paths: HomePaths, now: datetime) -> None:
     if not paths.database.exists() and list_backups(paths.backups, now=now):
         raise Damaged(
             f"The database {paths.database} is missing and none of its backups opens; put it back, or move "
-            f"{paths.backups} away to begin anew."
+            f"{paths.backups} and {paths.key_info} away to begin anew."
         )
 
 

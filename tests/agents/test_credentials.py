@@ -29,7 +29,7 @@ from agents.credentials import (
     resolve_key,
 )
 from agents.credentials.vault import ALLOWED_BACKENDS, find_os_vault
-from agents.errors import KeyProblem, WrongKey
+from agents.errors import Damaged, KeyProblem, WrongKey
 from agents.paths import HomePaths
 from agents.storage import Store
 
@@ -178,6 +178,42 @@ def test_a_start_that_died_before_the_database_was_made_uses_the_same_key_again(
     second = resolve(home, vault)
 
     assert (second.raw, second.created) == (first.raw, True)
+
+
+@pytest.mark.parametrize("option", [NOTHING, KeyOptions(insecure=True), KeyOptions(passphrase="other")])
+async def test_a_home_that_lost_its_database_and_every_backup_does_not_begin_anew_in_silence(
+    home: HomePaths, vault: FakeVault, option: KeyOptions
+) -> None:
+    key = resolve(home, vault)
+    await seal(home, key)
+    remember_key(home, key)
+    home.database.unlink()
+    before = home.key_info.read_bytes()
+
+    with pytest.raises(
+        Damaged, match=r"^The database .*hearth\.db is missing .*key\.json away to begin anew\.$"
+    ):
+        resolve(home, vault, option)
+
+    assert home.key_info.read_bytes() == before
+    assert [path.name for path in home.root.iterdir()] == ["key.json"]
+    home.key_info.rename(home.root / "old.json")
+    assert resolve(home, vault).created
+
+
+async def test_a_home_that_an_older_hearth_made_is_known_as_used_from_its_next_start_on(
+    home: HomePaths, vault: FakeVault
+) -> None:
+    key = resolve(home, vault)
+    await seal(home, key)
+    older = {name: value for name, value in json.loads(home.key_info.read_text()).items() if name != "used"}
+    home.key_info.write_text(json.dumps(older))
+
+    again = resolve(home, vault)
+    assert again.raw == key.raw
+    remember_key(home, again)
+
+    assert json.loads(home.key_info.read_text()) == {**older, "used": True}
 
 
 def test_without_a_keyring_the_choices_are_named_and_nothing_is_stored(home: HomePaths) -> None:

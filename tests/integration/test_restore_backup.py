@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 from agents import contract
@@ -23,6 +24,22 @@ def test_what_the_first_day_brought_is_in_the_backup_that_an_ordered_stop_makes(
 
     house.process = start_runtime(house.paths.root, LaunchOptions(restore_backup=True))
     assert house.client.agent(DIGEST).folders == [str(house.inbox)]
+
+
+def test_a_home_that_lost_everything_but_its_key_is_told_so_and_may_begin_anew(house: House) -> None:
+    house.start()
+    house.stop()
+    house.paths.database.unlink()
+    shutil.rmtree(house.paths.backups)
+
+    code, said = serve(house.paths.root)
+    assert code == 1
+    assert_one_sentence(said, "missing", str(house.paths.key_info), "begin anew")
+    assert not house.paths.database.exists()
+
+    house.paths.key_info.unlink()
+    house.start()
+    assert house.client.agent(DIGEST).name == DIGEST
 
 
 def test_a_damaged_home_says_what_brings_it_back_and_is_brought_back_by_it(house: House) -> None:

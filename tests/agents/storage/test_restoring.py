@@ -201,8 +201,23 @@ async def test_without_a_backup_that_opens_a_damaged_database_stays_as_it_is(
 
     sentence = await refusal(home, clock, Damaged, restore=restore)
 
-    assert "damaged" in sentence
-    assert "--restore-backup" not in sentence
+    assert "damaged and no backup in" in sentence
+    assert "restore" not in sentence
+
+
+@spoiled
+@pytest.mark.parametrize("key", [KEY, PASSPHRASE, NO_KEY], ids=["raw key", "passphrase", "no key"])
+async def test_nobody_is_sent_to_a_backup_where_there_is_none(
+    home: HomePaths, clock: FakeClock, spoil: Callable[[Path], None], key: ResolvedKey
+) -> None:
+    await fill(home.database, key, runs=200)
+    spoil(home.database)
+
+    with pytest.raises((Damaged, WrongKey)) as caught:
+        await opened(home, clock, key, restore=False)
+
+    assert "backup" not in str(caught.value)
+    assert "--home" in str(caught.value)
 
 
 @pytest.mark.parametrize("restore", [False, True])
@@ -238,7 +253,7 @@ async def test_no_new_database_is_begun_where_one_is_missing(home: HomePaths, cl
     home.database.unlink()
 
     assert "missing" in await refusal(home, clock, Damaged)
-    assert "move" in await refusal(home, clock, Damaged, OTHER_KEY, restore=True)
+    assert "key.json away to begin anew" in await refusal(home, clock, Damaged, OTHER_KEY, restore=True)
 
     result = await opened(home, clock, restore=True)
     assert result.notice is not None

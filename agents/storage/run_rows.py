@@ -75,7 +75,12 @@ def next_pending_run(db: Database, skip_agents: Collection[int]) -> Run | None:
 
 
 def last_run_of(db: Database, agent_id: int) -> Run | None:
-    found = row(db, _RUN + " WHERE r.agent_id = ? ORDER BY r.id DESC LIMIT 1", (agent_id,))
+    """The newest run that has begun; those that wait are no news of the agent."""
+    found = row(
+        db,
+        _RUN + " WHERE r.agent_id = ? AND r.started_us IS NOT NULL ORDER BY r.id DESC LIMIT 1",
+        (agent_id,),
+    )
     return None if found is None else _run_from(found)
 
 

@@ -26,6 +26,7 @@ class AgentView:
     last_run_id: int | None
     paused: bool
     can_run: bool
+    run_tooltip: str  # why it can't be run now
 
 
 def agent_view(agent: AgentInfo, now: datetime) -> AgentView:
@@ -43,7 +44,8 @@ def agent_view(agent: AgentInfo, now: datetime) -> AgentView:
         last_run=_last_run(agent, now),
         last_run_id=agent.last_run.id if agent.last_run else None,
         paused=agent.paused,
-        can_run=bool(agent.folders),
+        can_run=bool(agent.folders) and not agent.paused,
+        run_tooltip="It is paused; resume it first." if agent.paused else "",
     )
 
 

@@ -89,8 +89,10 @@ class AgentCard(Card):
         self._last_run.show_words("Last run", view.last_run, icon="clock", role="muted")
         set_role(self._choose, "" if view.folders else "main", name="kind")
         self._pause.setText("Resume" if view.paused else "Pause")
-        self._pause.setVisible(view.can_run)
-        self._run.setVisible(view.can_run)
+        self._pause.setVisible(bool(view.folders))
+        self._run.setVisible(bool(view.folders))
+        self._run.setEnabled(view.can_run)
+        self._run.setToolTip(view.run_tooltip)
 
     def _pause_or_resume(self) -> None:
         if self._view is not None:

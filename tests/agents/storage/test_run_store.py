@@ -491,7 +491,11 @@ async def test_lists_come_newest_first_in_pages(store: Store, agent: Agent) -> N
     assert (await store.runs.agent_counts(other.id))[RunStatus.SUCCEEDED] == 2
     last = await store.runs.last_run(other.id)
     assert last is not None
-    assert last.id == ids[5]
+    assert last.id == ids[3]  # the newest two wait
+    await store.runs.begin(ids[5], owner="me", model="m")
+    last = await store.runs.last_run(other.id)
+    assert last is not None
+    assert (last.id, last.status) == (ids[5], RunStatus.RUNNING)
 
 
 async def test_what_does_not_exist_is_named(store: Store, agent: Agent) -> None:

@@ -136,6 +136,21 @@ def test_an_agent_says_what_it_did() -> None:
     assert agent_view(an_agent(), NOW).counts == ""
 
 
+@pytest.mark.parametrize(
+    ("changes", "can_run", "why_not"),
+    [
+        ({}, True, ""),
+        ({"paused": True}, False, "It is paused; resume it first."),
+        ({"folders": []}, False, ""),
+    ],
+)
+def test_a_paused_agent_can_not_be_run_and_says_why(
+    changes: dict[str, Any], can_run: bool, why_not: str
+) -> None:
+    view = agent_view(an_agent(**changes), NOW)
+    assert (view.can_run, view.run_tooltip) == (can_run, why_not)
+
+
 # --- an answer
 
 

@@ -185,8 +185,14 @@ def test_an_agent_is_paused_and_goes_on(qtbot: QtBot, runtime: FakeRuntime, agen
     press(qtbot, agents_page, "Pause")
     wait_for_text(qtbot, agents_page, "Paused")
     assert runtime.agents["Document digest"].paused
+    run_now = next(b for b in agents_page.findChildren(QPushButton) if b.text() == "Run now")
+    assert run_now.isVisible()
+    assert not run_now.isEnabled()
+    assert run_now.toolTip() == "It is paused; resume it first."
     press(qtbot, agents_page, "Resume")
     wait_for_text(qtbot, agents_page, "Watching")
+    assert run_now.isEnabled()
+    assert run_now.toolTip() == ""
 
 
 def test_run_now_says_what_came_of_it(qtbot: QtBot, agents_page: AgentsPage) -> None:

@@ -38,23 +38,29 @@ _USAGE_CODES = frozenset({"usage", "needs_consent", "home", "key"})
 
 
 class ClientError(Exception):
-    """What the user should read; str() is one sentence."""
+    """What the user should read; str() is one sentence, `code` is the same for programs."""
 
     exit_code = 1
+    code = "failed"
 
 
 class RuntimeUnreachable(ClientError):
     """The runtime does not answer, or went away while it did."""
 
     exit_code = 3
+    code = "unreachable"
 
 
 class NotRunning(RuntimeUnreachable):
     """Nothing listens on the home's socket. A socket file that a killed runtime left behind changes nothing."""
 
+    code = "not_running"
+
 
 class VersionMismatch(ClientError):
     """The runtime speaks another version of the contract than this program."""
+
+    code = "version_mismatch"
 
 
 class ProblemReported(ClientError):

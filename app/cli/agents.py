@@ -184,7 +184,7 @@ def _add(client: RuntimeClient, source: str, *, yes: bool, replace: bool) -> Age
         return client.add_agent(request(AgentAdd, source=source, accept=yes, replace=replace))
     except ProblemReported as error:
         if error.problem.code == "conflict" and not replace:
-            raise WorkFailed(f"{error} `hearth agents add --replace` does that.") from None
+            raise WorkFailed(f"{error} `hearth agents add --replace` does that.", code="conflict") from None
         asks = error.problem.details.get("asks")
         if error.problem.code != "needs_consent" or not isinstance(asks, list):
             raise
@@ -196,7 +196,11 @@ def _ask_consent(asks: list[str]) -> None:
     """Returns when a person at the terminal said yes. stdout stays free for the answer."""
     wanted = "; ".join(asks)
     if not sys.stdin.isatty():
-        raise WrongInput(f"This agent asks for: {wanted}. Say yes to it with --yes.")
+        raise WrongInput(
+            f"This agent asks for: {wanted}. Say yes to it with --yes.",
+            code="needs_consent",
+            details={"asks": asks},
+        )
     complain("This agent asks for:")
     for ask in asks:
         complain(f"  - {ask}")

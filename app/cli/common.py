@@ -23,15 +23,25 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class WrongInput(click.ClickException):
-    """One sentence about what the user gave; ends with exit code 2."""
+    """One sentence about what the user gave; ends with exit code 2. `code` and `details` are for programs."""
 
     exit_code = 2
 
+    def __init__(self, message: str, *, code: str = "usage", details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = details or {}
+
 
 class WorkFailed(click.ClickException):
-    """One sentence about what did not work; ends with exit code 1."""
+    """One sentence about what did not work; ends with exit code 1. `code` and `details` are for programs."""
 
     exit_code = 1
+
+    def __init__(self, message: str, *, code: str = "failed", details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = details or {}
 
 
 class Invocation:
@@ -45,6 +55,8 @@ class Invocation:
     def paths(self) -> HomePaths:
         """The home's files; refuses a home that no runtime could ever serve."""
         paths = HomePaths((self.named_home or default_home()).expanduser().absolute())
+        if paths.root == paths.root.parent:
+            raise WrongInput(f"{paths.root} can't be a home; name a folder of its own with --home.")
         problem = paths.socket_problem()
         if problem is not None:
             raise WrongInput(problem)

@@ -7,16 +7,14 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 import click
 
 from app.cli.common import Invocation, home_option, json_option
-
-_INTERRUPTED = 130
-_OUTPUT_CLOSED = 141
+from app.cli.ending import end
+from app.cli.streams import standard_streams
 
 # Loaded by name when they are asked for: `hearth` opens the desktop without loading an HTTP client.
 _COMMANDS = {
@@ -29,10 +27,6 @@ _COMMANDS = {
     "agents": "app.cli.agents:agents",
     "runs": "app.cli.runs:runs",
 }
-
-
-class _OutputClosed(Exception):
-    """stdout's reader went away; click would turn the bare BrokenPipeError into an exit of its own."""
 
 
 class RootGroup(click.Group):
@@ -48,12 +42,6 @@ class RootGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise _OutputClosed from error
 
 
 def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
@@ -102,79 +90,12 @@ def hearth(context: click.Context, background: bool) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code. Never raises, never shows a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="replace"
-            )  # a name that the terminal can't show must not end the program
+    given = list(sys.argv[1:] if arguments is None else arguments)
     call = Invocation()
-    try:
-        result = hearth.main(
-            args=None if arguments is None else list(arguments),
-            prog_name="hearth",
-            standalone_mode=False,
-            obj=call,
-        )
-        sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - the one place where every way to end is known
-        return _end(error, call)
+    with standard_streams():
+        try:
+            result = hearth.main(args=given, prog_name="hearth", standalone_mode=False, obj=call)
+            sys.stdout.flush()
+        except BaseException as error:  # noqa: BLE001 - the one place where every way to end is known
+            return end(error, call, given)
     return result if isinstance(result, int) else 0
-
-
-def _end(error: BaseException, call: Invocation) -> int:
-    try:
-        if isinstance(error, _OutputClosed | BrokenPipeError):
-            _discard_output()
-            return _OUTPUT_CLOSED
-        if isinstance(error, click.Abort | KeyboardInterrupt):
-            return _INTERRUPTED
-        if isinstance(error, SystemExit):
-            return error.code if isinstance(error.code, int) else 1
-        return _explain(error, call)
-    except BrokenPipeError:
-        _discard_output()
-        return _OUTPUT_CLOSED
-
-
-def _explain(error: BaseException, call: Invocation) -> int:
-    from app.cli.output import complain
-    from app.client import ClientError
-
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        complain(error.format_message())
-        return 2
-    if isinstance(error, click.UsageError):
-        where = error.ctx.command_path if error.ctx is not None else "hearth"
-        complain(f"{error.format_message()} See `{where} --help`.")
-        return 2
-    if isinstance(error, click.ClickException):
-        complain(error.format_message())
-        return error.exit_code
-    if isinstance(error, ClientError):
-        complain(str(error))
-        return error.exit_code
-    return _report_bug(error, call)
-
-
-def _report_bug(error: BaseException, call: Invocation) -> int:
-    from app.cli.output import complain
-    from app.crash_report import describe, write_report
-
-    try:
-        home = call.paths.root
-    except click.ClickException:
-        home = None
-    report = write_report(describe(error), home)
-    place = f"what happened, without private text, is in {report}" if report else "no report could be written"
-    complain(f"Internal error ({type(error).__name__}); {place}.")
-    return 1
-
-
-def _discard_output() -> None:
-    """Python flushes stdout once more at its end; what is left in it has no reader."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except (OSError, ValueError):
-        pass  # a stdout without a file descriptor, as in tests

@@ -27,6 +27,7 @@ def demo(call: Invocation, keep: bool) -> int:
     from app.cli.demo.report import JsonReporter, PersonReporter
     from app.cli.demo.show import Outcome, Show
     from app.cli.demo.stage import ended_by_signals, kill_engine, open_stage, running_runtime
+    from app.cli.output import complain
     from app.cli.screen import Screen
     from app.client import ClientError, RuntimeClient
 
@@ -55,6 +56,9 @@ def demo(call: Invocation, keep: bool) -> int:
             screen.clear()
         ok = problem is None and outcome.ok(len(stage.documents))
         reporter.done(outcome, ok=ok, kept=keep, problem=str(problem) if problem else None)
+    if problem is not None and call.json:  # `done` has told a program; it is the last line
+        complain(str(problem))
+        return problem.exit_code
     if problem is not None:
         raise problem
     return 0 if ok else 1

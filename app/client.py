@@ -203,7 +203,10 @@ class RuntimeClient:
                     yield event
                 if isinstance(event, contract.ChatDone | contract.ChatFailed):
                     return
-        raise RuntimeUnreachable(self._broken_sentence())
+        home = home_argument(self.paths)
+        raise RuntimeUnreachable(
+            f"Hearth ended in the middle of the answer; start it with `hearth serve{home}` and ask again."
+        )
 
     # --- transport -------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from agents.contract import ChatDone, ChatEvent
 
 _SCHEMA_LIMIT_BYTES = 1_000_000
+QUESTION_LIMIT_CHARS = 200_000  # the contract's
+_QUESTION_LIMIT_BYTES = 4 * QUESTION_LIMIT_CHARS  # UTF-8 takes at most four for a character
 
 
 @click.command()
@@ -55,13 +57,24 @@ def ask(call: Invocation, schema: Path | None, text: str) -> None:
 
 def _question(text: str) -> str:
     if text == "-":
+        data = sys.stdin.buffer.read(_QUESTION_LIMIT_BYTES + 1)
+        if len(data) > _QUESTION_LIMIT_BYTES:
+            raise _too_long()
         try:
-            text = sys.stdin.buffer.read().decode("utf-8-sig")
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise WrongInput("The standard input is not UTF-8 text.") from None
     if not text.strip():
         raise WrongInput("The question is empty.")
+    if len(text) > QUESTION_LIMIT_CHARS:
+        raise _too_long()
     return text
+
+
+def _too_long() -> WrongInput:
+    return WrongInput(
+        f"The question is too long; it may have {QUESTION_LIMIT_CHARS:,} characters, so ask about a part of it."
+    )
 
 
 def _schema(path: Path | None) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,7 +30,23 @@ if TYPE_CHECKING:
 _STATUSES = ("pending", "running", "succeeded", "failed", "cancelled")
 _AGENT_COLUMNS, _FILE_COLUMNS, _SHORT_FILE_COLUMNS = 24, 32, 12
 _RESULT_COLUMNS = 20  # that the result gets before any other column is spared
-_RUN_ID = click.IntRange(min=1, max=2**63 - 1)
+
+
+class RunNumber(click.ParamType[int]):
+    """The number of a run: what a row of the database can have."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value)
+        if text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) < 2**63:
+            return int(text)
+        raise click.UsageError(f"{text!r} is not a run's number; `hearth runs list` shows them.", ctx)
+
+
+_RUN_ID = RunNumber()
 
 
 @click.group()

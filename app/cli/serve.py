@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from app.cli.common import Invocation, WrongInput, home_option
+from app.cli.common import Invocation, home_option
 from app.cli.output import say
 
 
@@ -52,10 +52,11 @@ def serve(
     new home on a machine with no keyring; the home remembers the choice.
     """
     if call.json:
-        raise click.UsageError("`serve` has no JSON output.")
+        raise click.UsageError("`serve` has no JSON output.", click.get_current_context())
     if sum((key_file is not None, passphrase, passphrase_stdin, insecure_no_encryption)) > 1:
-        raise WrongInput(
-            "Choose one of --key-file, --passphrase, --passphrase-stdin and --insecure-no-encryption."
+        raise click.UsageError(
+            "Choose one of --key-file, --passphrase, --passphrase-stdin and --insecure-no-encryption.",
+            click.get_current_context(),
         )
     from app.launch import LaunchOptions, runtime_command
 

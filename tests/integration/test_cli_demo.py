@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def environment(temporary: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(temporary)}
 
 
+@contextmanager
+def hearing_ctrl_c() -> Iterator[None]:
+    """A test run that was started with `nohup … &` ignores SIGINT, and hands that on; a handler becomes the default."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def words(text: str) -> set[str]:
     return set(re.findall(r"[^\W\d_]{4,}|\d+", text.lower()))
 
@@ -86,15 +97,16 @@ def test_three_documents_are_digested_and_the_engine_comes_back(temporary: Path)
 
 def test_ctrl_c_in_the_middle_of_a_run_leaves_nothing(temporary: Path) -> None:
     master, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "demo"],
-        cwd=PROJECT,
-        env=environment(temporary),
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
+    with hearing_ctrl_c():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "demo"],
+            cwd=PROJECT,
+            env=environment(temporary),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
     os.close(terminal)
     shown = read_until(master, "Write the digest")
     process.send_signal(signal.SIGINT)

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from agents.contract import (
     ChatDelta,
     ChatDone,
     ChatFailed,
     ChatProgress,
+    ChatRequest,
     ChatRestarted,
     ChatStarted,
     Problem,
@@ -124,7 +126,25 @@ def test_a_stream_that_ends_without_an_end_is_no_answer(hearth: Hearth, fake: Sc
     fake.chat_script = [ChatDelta(text="The s")]
     ended = hearth("ask", "Why?")
     assert (ended.code, ended.out) == (3, "")
-    assert "ended in the middle of an answer" in ended.sentence()
+    assert "ended in the middle of the answer; start it with `hearth serve` and ask again" in ended.sentence()
+
+
+def test_an_answer_that_a_stop_cut_ends_with_the_runtimes_own_sentence_alone(
+    hearth: Hearth, fake: ScriptedRuntime
+) -> None:
+    sentence = "Hearth was stopped in the middle of the answer; start it and ask again."
+    fake.chat_script = [ChatDelta(text="The s"), ChatFailed(error=Problem(code="stopped", message=sentence))]
+    ended = hearth("ask", "Why?")
+    assert (ended.code, ended.sentence()) == (1, sentence)
+
+
+def test_the_longest_question_is_the_one_that_the_contract_allows(
+    hearth: Hearth, fake: ScriptedRuntime
+) -> None:
+    fake.chat_script = answer("Yes.")
+    assert hearth("ask", "-", stdin="€".encode() * ask_module.QUESTION_LIMIT_CHARS).code == 0
+    with pytest.raises(ValidationError):
+        ChatRequest(text="x" * (ask_module.QUESTION_LIMIT_CHARS + 1))
 
 
 @pytest.mark.parametrize(
@@ -133,11 +153,22 @@ def test_a_stream_that_ends_without_an_end_is_no_answer(hearth: Hearth, fake: Sc
         (["ask", "-"], b"", "question is empty"),
         (["ask", "  "], b"", "question is empty"),
         (["ask", "-"], b"\xff\xfe\xfa", "not UTF-8"),
-        (["ask", "x" * 100_001 + "y" * 100_000], b"", "The text can't be used"),
+        (["ask", "x" * 200_001], b"", "The question is too long"),
+        (["ask", "-"], b"x" * 200_001, "The question is too long"),
+        (["ask", "-"], "€".encode() * 300_000, "The question is too long"),
         (["ask", "--schema", "/nowhere/schema.json", "x"], b"", "There is no schema at"),
         (["ask", "--schema", "/", "x"], b"", "is a folder"),
     ],
-    ids=["nothing on stdin", "blanks", "binary", "too long", "no schema", "a folder as schema"],
+    ids=[
+        "nothing on stdin",
+        "blanks",
+        "binary",
+        "too long",
+        "too long on stdin",
+        "far too long on stdin",
+        "no schema",
+        "a folder as schema",
+    ],
 )
 def test_a_question_that_can_not_be_asked_is_wrong_usage(
     hearth: Hearth, fake: ScriptedRuntime, arguments: list[str], stdin: bytes, expected: str

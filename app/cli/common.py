@@ -64,11 +64,12 @@ class Invocation:
 
     @contextmanager
     def runtime(self) -> Iterator[RuntimeClient]:
-        """A client of a runtime that is up and speaks this program's contract."""
+        """A client of a runtime that is up and speaks this program's contract; one that is starting is waited for."""
         from app.client import RuntimeClient
+        from app.starting import first_status
 
         with RuntimeClient(self.paths) as client:
-            client.status()
+            first_status(client)
             yield client
 
 

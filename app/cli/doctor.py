@@ -113,10 +113,11 @@ def _import_problem(module: str) -> str | None:
 
 def ask_runtime(paths: HomePaths) -> list[DoctorCheck]:
     from app.client import ClientError, NotRunning, RuntimeClient, home_argument
+    from app.starting import first_status
 
     with RuntimeClient(paths) as client:
         try:
-            status = client.status()
+            status = first_status(client)
             own = client.doctor().checks
         except NotRunning:
             message = f"Not running; `hearth serve{home_argument(paths)}` starts it."

@@ -51,10 +51,11 @@ def stop(call: Invocation, timeout_s: float) -> None:
 def _ask_to_stop(client: RuntimeClient) -> int | None:
     """Returns the runtime's pid, if it could be learnt."""
     from app.client import NotRunning, RuntimeUnreachable, VersionMismatch
+    from app.starting import first_status
 
     paths = client.paths
     try:
-        pid = client.status().pid
+        pid = first_status(client).pid
     except VersionMismatch:
         pid = None  # being of another version is the very reason to be stopped
     except NotRunning:

@@ -1,4 +1,4 @@
-"""Waits for a runtime that has begun to start: it holds the home's lock already, but its socket does not answer yet.
+"""Waits for a runtime that has begun to start: there is its process, or its lock already, but no answer yet.
 
 Runs in: the short-lived command line.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from agents.contract import Status
 from agents.paths import HomePaths
 from app.client import NotRunning, RuntimeClient, RuntimeUnreachable
+from app.launch import LaunchOptions, runtime_command
 
 START_WAIT_S = 15.0
 _POLL_S = 0.1
@@ -32,15 +33,15 @@ def first_status(
 ) -> Status:
     """The runtime's status, as soon as it answers.
 
-    Raises NotRunning at once when nobody holds the home, StillStarting when its holder did not answer for `timeout_s`,
-    and what RuntimeClient.status raises.
+    Raises NotRunning at once when no runtime starts, StillStarting when one did not answer for `timeout_s`, and what
+    RuntimeClient.status raises.
     """
     deadline = monotonic() + timeout_s
     while True:
         try:
             return client.status()
         except NotRunning:
-            if not is_held(client.paths):
+            if not is_held(client.paths) and not is_launched(client.paths):
                 raise
         if monotonic() >= deadline:
             raise StillStarting(
@@ -69,3 +70,12 @@ def is_held(paths: HomePaths) -> bool:
     except OSError:
         return False  # no lock file, or none that can be read: nobody is known to hold it
     return False
+
+
+def is_launched(paths: HomePaths) -> bool:
+    """Whether there is a process of a runtime for this home: it loads its libraries before it takes the lock."""
+    import psutil
+
+    _, *wanted = runtime_command(paths.root, LaunchOptions())
+    commands = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    return any(command[1 : 1 + len(wanted)] == wanted for command in commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from agents.home import HomeLock
 from agents.paths import HomePaths
 from app.client import NotRunning, RuntimeClient
-from app.starting import StillStarting, first_status, is_held
+from app.launch import LaunchOptions, runtime_command
+from app.starting import StillStarting, first_status, is_held, is_launched
 from tests.app.cli.scripted import ScriptedRuntime
 
 
@@ -90,6 +92,26 @@ def test_a_holder_that_never_answers_is_told_after_a_while(paths: HomePaths) -> 
         ask(paths, time)
     assert caught.value.exit_code == 3
     assert 15 <= time.now < 16
+
+
+def test_a_runtime_that_still_loads_its_libraries_is_seen_by_its_process(
+    paths: HomePaths, short_dir: Path
+) -> None:
+    (short_dir / "agents.py").write_text("print(flush=True); input()")
+    assert not is_launched(paths)
+    with subprocess.Popen(
+        runtime_command(paths.root, LaunchOptions()),
+        cwd=short_dir,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert is_launched(paths)
+        assert not is_launched(HomePaths(short_dir / "other"))
+        process.communicate("\n")
+    assert not is_launched(paths)
 
 
 def test_looking_at_the_lock_leaves_it_to_a_runtime(paths: HomePaths) -> None:

@@ -154,6 +154,37 @@ def test_wrong_input_gets_one_sentence_and_the_right_exit_code(
         assert ended.stderr.endswith((".\n", "?\n"))
 
 
+def test_an_agent_is_added_once_and_removed_once(
+    house: House, served: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "file.md"
+    file.write_text(
+        "---\nname: X\ndescription: d\nkind: digest\n"
+        f"triggers: [{{on: file_changed, folders: [{house.inbox}], patterns: ['*.md']}}]\n"
+        f"capabilities: {{read: [{house.inbox}]}}\n---\nhello\n"
+    )
+    added = hearth(house, "agents", "add", file, "--yes")
+    assert added.returncode == 0, added.stderr
+    again = hearth(house, "agents", "add", file, "--yes")
+    assert again.returncode == 1
+    assert "--replace" in again.stderr
+    assert hearth(house, "agents", "add", file, "--yes", "--replace").returncode == 0
+    assert hearth(house, "agents", "remove", "X").returncode == 2
+    assert hearth(house, "agents", "remove", "X", "--yes").returncode == 0
+    gone = hearth(house, "agents", "remove", "X", "--yes", "--json")
+    assert (gone.returncode, json.loads(gone.stdout)["error"]["code"]) == (1, "not_found")
+
+
+def test_a_command_right_after_serve_waits_for_its_start(house: House) -> None:
+    command = [sys.executable, "-m", "app", "serve", "--home", str(house.paths.root)]
+    with subprocess.Popen([*command, "--key-file", str(house.key_file)], cwd=PROJECT) as process:
+        try:
+            eventually(house.paths.lock.exists, what="the lock")
+            assert hearth(house, "status").returncode == 0
+        finally:
+            process.terminate()
+
+
 def test_stop_ends_serve_with_exit_code_0(house: House, served: subprocess.Popen[str]) -> None:
     stopped = hearth(house, "stop")
     assert stopped.returncode == 0, stopped.stderr

@@ -18,6 +18,7 @@ from app.client import ClientError, RuntimeClient
 from app.launch import LaunchOptions, end_runtime, start_runtime
 from tests.desktop.conftest import DrivenDesktop
 from tests.desktop.fakedesk import FakeDesk, wait_until
+from tests.processes import has_ended
 
 LETTER = """Dear members,
 
@@ -140,5 +141,5 @@ def use_the_desktop(desk: FakeDesk, house: House, desktop: DrivenDesktop) -> Non
     desktop.wait_for("question")
     desktop.tell("click Stop the agents too")
     assert desktop.end() == 0, desktop.errors
-    wait_until(lambda: not psutil.pid_exists(second), "the runtime to end")
+    wait_until(lambda: has_ended(second), "the runtime to end")
     assert house.pid() is None

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from engine.child_process import ChildLimits
@@ -38,6 +37,7 @@ from engine.errors import (
 from engine.restarts import RestartPolicy
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import FAKE_CHILD, model_file, request
+from tests.processes import has_ended
 
 QUICK = RestartPolicy(backoff_s=(0.01,))
 Make = Callable[..., EngineSupervisor]
@@ -99,7 +99,7 @@ async def test_a_request_streams_and_the_status_follows(make: Make) -> None:
     await engine.stop()
     assert engine.status.state is EngineState.STOPPED
     assert engine.status.pid is None
-    assert not psutil.pid_exists(pid)
+    assert has_ended(pid)
     assert list(dict.fromkeys(states)) == [
         EngineState.STARTING,
         EngineState.SELF_TEST,
@@ -426,7 +426,7 @@ async def test_a_stopped_child_that_does_not_go_is_killed_in_time(make: Make) ->
     os.kill(pid, signal.SIGSTOP)
     async with asyncio.timeout(4):
         await engine.stop(timeout_s=0.3)
-    assert not psutil.pid_exists(pid)
+    assert has_ended(pid)
 
 
 async def test_a_listener_that_fails_does_not_harm_the_engine(

@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.integration.conftest import House, eventually
+from tests.processes import has_ended
 
 KILLS = 20
 SOAK_KILLS = 200
@@ -67,7 +67,7 @@ def test_a_killed_runtime_takes_its_engine_along(house: House) -> None:
     house.start()
     pid = eventually(lambda: house.client.status().engine.pid, what="the engine's start")
     house.kill()
-    eventually(lambda: not psutil.pid_exists(pid), timeout_s=5, what="the engine's end")
+    eventually(lambda: has_ended(pid), timeout_s=5, what="the engine's end")
 
 
 @pytest.mark.real

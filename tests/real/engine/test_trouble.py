@@ -28,6 +28,7 @@ from engine.core import (
 from engine.errors import ModelInvalid, ModelSetAside
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import ROOT, gguf_image, request
+from tests.processes import has_ended
 
 Make = Callable[..., EngineSupervisor]
 LONG = "All work and no play makes the engine a dull child. " * 300  # about 3,900 tokens
@@ -240,9 +241,9 @@ asyncio.run(main())
         assert child.is_running()
         parent.kill()
         deadline = time.monotonic() + 2.0
-        while psutil.pid_exists(child_pid) and time.monotonic() < deadline:
+        while not has_ended(child_pid) and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert not psutil.pid_exists(child_pid)
+    assert has_ended(child_pid)
 
 
 async def test_broken_model_files_are_refused_and_nothing_dies(make: Make, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from agents.paths import HomePaths
 
 _PRIVATE_FOLDER = 0o700
 _PRIVATE_FILE = 0o600
+_PATIENCE_S = 0.5  # a client that looks whether the lock is held holds it itself for a moment
 
 
 class HomeLock:
@@ -29,7 +30,7 @@ class HomeLock:
         self._paths = paths
         # A lock file that only marks by its existence would outlive kill -9, so there is no fallback to one.
         self._lock = FileLock(
-            paths.lock, timeout=0, mode=_PRIVATE_FILE, thread_local=False, fallback_to_soft=False
+            paths.lock, timeout=_PATIENCE_S, mode=_PRIVATE_FILE, thread_local=False, fallback_to_soft=False
         )
 
     def __enter__(self) -> HomeLock:

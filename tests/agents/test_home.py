@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,3 +225,13 @@ def test_a_home_on_a_full_disk_is_refused_and_free_again_later(tmp_path: Path) -
             pass
     finally:
         subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_client_that_looks_at_the_lock_does_not_keep_the_runtime_from_starting(home: HomePaths) -> None:
+    home.root.mkdir(mode=0o700)
+    looking = os.open(home.lock, os.O_RDONLY | os.O_CREAT, 0o600)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    away = threading.Timer(0.1, lambda: os.close(looking))
+    away.start()
+    with HomeLock(home):
+        away.join()

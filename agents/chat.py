@@ -11,6 +11,7 @@ from agents import contract
 from agents.core import ChatTurn, MessageStatus, StepUsage
 from agents.errors import UsageProblem
 from agents.models.local import EnginePool
+from agents.models.usage import step_usage
 from agents.storage import Store
 from engine.core import (
     MAX_PROMPT_CHARS,
@@ -23,7 +24,6 @@ from engine.core import (
     Request,
     Restarted,
     SamplingParams,
-    Usage,
 )
 from engine.errors import EngineError, EngineStopped, PromptTooLong
 
@@ -64,7 +64,7 @@ class Chat:
                         text = ""
                         yield contract.ChatRestarted(reason=event.reason)
                     case Finished():
-                        text, usage = event.text, _step_usage(event.usage)
+                        text, usage = event.text, step_usage(event.usage)
                         if event.finish_reason is FinishReason.STOP:
                             status = MessageStatus.COMPLETE
                         # Stored before it is announced: who reads "done" may read the conversation at once.
@@ -181,15 +181,6 @@ def _newest(history: list[Message], sizes: list[int], room: int) -> list[Message
 def _title_of(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
-
-
-def _step_usage(usage: Usage) -> StepUsage:
-    return StepUsage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        prefill_s=usage.prefill_s,
-        decode_s=usage.decode_s,
-    )
 
 
 def _done(event: Finished) -> contract.ChatDone:

@@ -17,6 +17,7 @@ from agents import contract, views
 from agents.core import Run, Step, StepKind, StepStatus, StepUsage
 from agents.errors import HearthError
 from agents.events import EventBus
+from agents.models.usage import step_usage
 from engine.core import (
     Delta,
     Finished,
@@ -109,15 +110,9 @@ class RunContext:
             priority=Priority.BACKGROUND,
         )
         finished = await self._follow(step, request)
-        usage = StepUsage(
-            prompt_tokens=finished.usage.prompt_tokens,
-            completion_tokens=finished.usage.completion_tokens,
-            prefill_s=finished.usage.prefill_s,
-            decode_s=finished.usage.decode_s,
-        )
         if finished.finish_reason is not FinishReason.STOP:
             raise EngineError("The model's answer was cut before it was complete; run the document again.")
-        return json.loads(finished.text), usage
+        return json.loads(finished.text), step_usage(finished.usage)
 
     async def _follow(self, step: Step, request: Request) -> Finished:
         progress = _Progress(self._bus, self.run.id, step.seq)

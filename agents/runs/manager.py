@@ -142,8 +142,10 @@ class RunManager:
                 await self._rest()
 
     async def _rest(self) -> None:
-        """Waits a little before the next try; a stop ends it."""
+        """Waits a little before the next try; a stop ends it, also one that was asked for just before."""
         self._wake.clear()
+        if self._stopping:
+            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), RETRY_S)
 

@@ -24,7 +24,7 @@ from agents.storage.run_rows import get_run
 from agents.storage.step_rows import close_open_steps
 from agents.storage.values import to_json, to_name, to_path, to_text, to_text_or_none, to_us
 
-CANCELLED_BY_USER = "Cancelled."
+CANCELLED = "Cancelled."
 AGENT_REMOVED = "Its agent was removed."
 
 
@@ -128,7 +128,7 @@ def finish_run(
     if run.status is not RunStatus.RUNNING:
         raise _conflict(run, status)
     if status is RunStatus.CANCELLED:
-        reason = reason or CANCELLED_BY_USER
+        reason = reason or CANCELLED
     _move(db, run, status, reason=reason, now_us=now_us)
     db.execute("UPDATE runs SET error_code = ? WHERE id = ?", (code, run_id))
     close_open_steps(db, run_id, _STEP_END[status], error=reason, now_us=now_us)
@@ -141,7 +141,7 @@ def cancel_pending_run(db: Database, run_id: int, reason: str, *, now_us: int) -
     run = get_run(db, run_id)
     if run.status is not RunStatus.PENDING:
         raise _conflict(run, RunStatus.CANCELLED)
-    _move(db, run, RunStatus.CANCELLED, reason=reason or CANCELLED_BY_USER, now_us=now_us)
+    _move(db, run, RunStatus.CANCELLED, reason=reason or CANCELLED, now_us=now_us)
     return get_run(db, run_id)
 
 

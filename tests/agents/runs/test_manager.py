@@ -418,3 +418,23 @@ async def test_a_run_that_can_not_even_begin_fails_and_the_others_go_on(
     async with house(store, clock, ScriptedEngine(first_choice)) as made:
         failed = await made.until(bad, RunStatus.FAILED)
     assert failed.reason == INTERNAL_ERROR
+
+
+async def test_a_stop_does_not_wait_for_the_rest_after_a_bug(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.runs.manager.RETRY_S", 3_600.0)
+    looking, stopped = asyncio.Event(), asyncio.Event()
+
+    async def bug_after_the_stop(**_: object) -> None:
+        looking.set()
+        await stopped.wait()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store.runs, "next_pending", bug_after_the_stop)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made, asyncio.timeout(10):
+        await looking.wait()
+        stop = asyncio.create_task(made.manager.stop())
+        await asyncio.sleep(0)
+        stopped.set()
+        await stop

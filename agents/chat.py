@@ -18,6 +18,7 @@ from engine.core import (
     Delta,
     Finished,
     FinishReason,
+    JsonSchema,
     Message,
     Prefill,
     Priority,
@@ -140,7 +141,7 @@ class Chat:
             sampling=SamplingParams(
                 max_tokens=max_tokens, temperature=request.temperature, seed=request.seed
             ),
-            json_schema=request.json_schema,
+            constraint=JsonSchema(schema=request.json_schema) if request.json_schema is not None else None,
             priority=Priority.INTERACTIVE,
         )
 

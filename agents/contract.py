@@ -319,7 +319,7 @@ class ChatRestarted(_Answer):
 class ChatDone(_Answer):
     type: Literal["done"] = "done"
     text: str
-    finish_reason: Literal["stop", "length", "cancelled"]
+    finish_reason: Literal["stop", "length", "tool_calls", "cancelled"]
     prompt_tokens: int
     completion_tokens: int
     tokens_per_s: float | None = None

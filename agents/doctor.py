@@ -11,7 +11,7 @@ from agents.contract import AgentInfo, DoctorCheck, DoctorReport
 from agents.paths import HomePaths
 from agents.storage import Store
 from agents.storage.backups import Backups
-from engine.core import EngineState, EngineStatus
+from engine.status import EngineState, EngineStatus
 
 MIN_FREE_BYTES = 500_000_000
 STALE_TICK = timedelta(minutes=3)

@@ -34,8 +34,9 @@ from agents.storage import Store
 from agents.storage.backups import Backups
 from agents.storage.restoring import open_or_restore
 from engine.builtin import built_in_model
-from engine.core import EngineState, EngineStatus, ModelSpec
 from engine.errors import EngineError
+from engine.model import ModelSpec
+from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine, EngineSupervisor
 
 STOP_TIMEOUT_S = 20.0

@@ -8,7 +8,7 @@ from agents import contract
 from agents.core import Agent, ChatTurn, Conversation, Result, Revision, Run, RunStatus, Step
 from agents.definitions import asks_of, watched_folders
 from agents.printable import printable
-from engine.core import EngineStatus
+from engine.status import EngineStatus
 
 
 def engine_info(status: EngineStatus) -> contract.EngineInfo:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from engine.core import (
     Delta,
-    EngineState,
-    EngineStatus,
+    Embeddings,
     Finished,
     FinishReason,
     Prefill,
+    Priority,
     Request,
     Restarted,
     StreamEvent,
     Usage,
 )
 from engine.errors import EngineError, EngineStopped
+from engine.model import PowerLimits
+from engine.status import EngineCounters, EngineState, EngineStatus
 
 Answer = str | EngineError | Restarted
 Script = Sequence[Answer] | Callable[[Request], str]
@@ -46,6 +50,8 @@ class ScriptedEngine:
         self._stops = 0
         self.requests: list[Request] = []
         self.cancelled: list[str] = []
+        self.forgotten: list[str] = []
+        self.limits: PowerLimits | None = None
 
     async def start(self) -> None:
         """Become ready."""
@@ -84,6 +90,28 @@ class ScriptedEngine:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count one token for every four characters, as a rough stand-in."""
         return [(len(text) + 3) // 4 for text in texts]
+
+    async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
+        """A vector of four numbers that depends on nothing but the text's letters."""
+        vectors = []
+        for text in texts:
+            counts = [1.0 + sum(ord(letter) % 4 == rest for letter in text) for rest in range(4)]
+            length = math.hypot(*counts)
+            vectors.append(array("f", [count / length for count in counts]))
+        return Embeddings(vectors=tuple(vectors), tokens=sum(await self.count_tokens(texts)))
+
+    async def forget_prefix(self, name: str) -> None:
+        """Note the name in `forgotten`."""
+        self.forgotten.append(name)
+
+    def set_limits(self, limits: PowerLimits) -> None:
+        """Keep the limits in `limits`."""
+        self.limits = limits
+
+    @property
+    def counters(self) -> EngineCounters:
+        """Nothing is counted."""
+        return EngineCounters()
 
     @property
     def status(self) -> EngineStatus:

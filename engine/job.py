@@ -36,20 +36,12 @@ class Job:
         """Hand the request to a child; what an earlier child said is void."""
         self._parts.clear()
         self._child = child
-        request = self.request
-        child.post(
-            Submit(
-                id=request.id,
-                messages=request.messages,
-                sampling=request.sampling,
-                json_schema=dict(request.json_schema) if request.json_schema is not None else None,
-            )
-        )
+        child.post(Submit(request=self.request))
 
     def take(self, text: Text) -> None:
         """Note new text and pass it on."""
         self._parts.append(text.text)
-        self.events.put_nowait(Delta(text=text.text, tokens=text.tokens))
+        self.events.put_nowait(Delta(text=text.text, tokens=text.tokens, logprobs=text.logprobs))
 
     def detach(self) -> None:
         """The child has nothing to do with this request any more."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from enum import StrEnum
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from engine.core import FinishReason, Message, SamplingParams, Usage
+from engine.core import FinishReason, Priority, Request, TokenLogprob, ToolCall, Usage
+from engine.model import CacheSpec, KvType, PowerLimits
+from engine.plans import LoadPlan
 from engine.safe_settings import LoadSettings
+from engine.status import EngineCounters
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_FRAME_BYTES = (
     64 * 1024 * 1024
 )  # the largest prompt that core.Request admits, with every character escaped
@@ -29,25 +33,26 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Load the model; with self_test also try a prompt batch and some tokens before answering."""
+    """Load the model by this plan; with self_test also try a prompt batch and some tokens before answering."""
 
     kind: Literal["load"] = "load"
     path: str
-    n_ctx: int | None
-    n_threads: int | None
+    plan: LoadPlan
     settings: LoadSettings
+    n_slots: int
+    n_threads: int | None
+    draft_path: str | None
+    speculate: bool
+    cache: CacheSpec
     self_test: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submit:
-    """Serve a request; the runtime sends one at a time."""
+    """Serve a request beside the others; Progress, Texts and ToolCalls follow, and one Done or Failed."""
 
     kind: Literal["submit"] = "submit"
-    id: str
-    messages: tuple[Message, ...] = field(repr=False)
-    sampling: SamplingParams
-    json_schema: Mapping[str, Any] | None = field(repr=False)
+    request: Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,33 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Embed:
+    """Turn texts into vectors; an Abort stops it like a request."""
+
+    kind: Literal["embed"] = "embed"
+    id: str
+    texts: tuple[str, ...] = field(repr=False)
+    priority: Priority
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetPrefix:
+    """Drop a pinned prefix from every tier, because its source is gone; answered with Forgotten."""
+
+    kind: Literal["forget_prefix"] = "forget_prefix"
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetLimits:
+    """What the surroundings allow from now on; takes effect with the next batch."""
+
+    kind: Literal["set_limits"] = "set_limits"
+    limits: PowerLimits
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hello:
     """The child's first words."""
 
@@ -75,6 +107,15 @@ class Hello:
     protocol: int
     pid: int
     build: str  # names the build of llama.cpp and what it sees of the processor
+    devices: tuple[str, ...] = ()  # accelerators, as llama.cpp names them; empty on a processor alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadProgress:
+    """So much of the file is loaded, 0 to 1."""
+
+    kind: Literal["load_progress"] = "load_progress"
+    fraction: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +128,36 @@ class Loaded:
     n_ctx_train: int
     n_vocab: int
     n_params: int
+    n_layers: int
     size_bytes: int
+    memory_bytes: int  # weights, KV cache and buffers
     n_threads: int
+    n_slots: int
+    n_gpu_layers: int
+    kv_type: KvType
+    flash_attention: bool
     has_chat_template: bool
+    embedding: bool = False  # an embedding model: takes Embed and no Submit
+    n_embd: int = 0  # length of its vectors
+    batch_stable: bool = False  # the self-test got the same logits alone and in company
+    load_s: float = 0.0
+
+
+class LoadFault(StrEnum):
+    """Why a load failed, as far as it decides what is tried next."""
+
+    INVALID = "invalid"  # no plan and no settings will help
+    NO_ROOM = "no_room"  # a smaller plan may fit
+    SELF_TEST = "self_test"  # safer settings may help
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadFailed:
-    """The model can't be used; self_test tells that safer settings may help."""
+    """The model can't be used so."""
 
     kind: Literal["load_failed"] = "load_failed"
     message: str
-    self_test: bool
+    fault: LoadFault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +179,29 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """New text of an answer."""
+    """New text of one answer."""
 
-    kind: Literal["text"] = "text"
     id: str
     text: str = field(repr=False)
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """What one batch brought, for all the answers in it: one frame a batch, however many there are."""
+
+    kind: Literal["texts"] = "texts"
+    items: tuple[Text, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalledTool:
+    """A tool call is complete."""
+
+    kind: Literal["called_tool"] = "called_tool"
+    id: str
+    call: ToolCall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +234,49 @@ class Counted:
     counts: tuple[int, ...]
 
 
-ToChild = Load | Submit | Abort | Count
-FromChild = Hello | Loaded | LoadFailed | Alive | Progress | Text | Done | Failed | Counted
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """The answer to Embed: one vector of unit length a text, as float32 little-endian in base64."""
+
+    kind: Literal["embedded"] = "embedded"
+    id: str
+    vectors: tuple[str, ...] = field(repr=False)
+    tokens: int  # of all texts together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgotten:
+    """The answer to ForgetPrefix."""
+
+    kind: Literal["forgotten"] = "forgotten"
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counters:
+    """What was counted so far; sent at most each half second of work, and when the work ends."""
+
+    kind: Literal["counters"] = "counters"
+    counters: EngineCounters
+
+
+ToChild = Load | Submit | Abort | Count | Embed | ForgetPrefix | SetLimits
+FromChild = (
+    Hello
+    | LoadProgress
+    | Loaded
+    | LoadFailed
+    | Alive
+    | Progress
+    | Texts
+    | CalledTool
+    | Done
+    | Failed
+    | Counted
+    | Embedded
+    | Forgotten
+    | Counters
+)
 
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from engine.core import SamplingParams
+from engine.core import Constraint, SamplingParams
 from engine.generation import TokenChooser
 
 MIN_PROMPT_TOKENS = 64
@@ -35,7 +34,7 @@ class TrialRunner(Protocol):
         ...
 
     def new_chooser(
-        self, sampling: SamplingParams, schema: Mapping[str, Any] | None, prompt: list[int]
+        self, sampling: SamplingParams, constraint: Constraint | None, prompt: list[int]
     ) -> TokenChooser:
         """A sampler."""
         ...

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, assert_never
+from collections.abc import Callable
+from typing import Protocol, assert_never
 
 from engine.child_pipes import Inbox
-from engine.core import FinishReason, Message, SamplingParams
+from engine.core import Constraint, FinishReason, Message, Request, SamplingParams
 from engine.errors import EngineError, ModelInvalid, PromptTooLong
 from engine.faults import Faults
 from engine.generation import Generation, TokenChooser
@@ -22,15 +22,20 @@ from engine.messages import (
     Count,
     Counted,
     Done,
+    Embed,
     Failed,
+    ForgetPrefix,
     FromChild,
     Hello,
     Load,
     Loaded,
     LoadFailed,
+    LoadFault,
     Progress,
+    SetLimits,
     Submit,
     Text,
+    Texts,
     ToChild,
 )
 from engine.scheduler import Scheduler, Sequence
@@ -72,7 +77,7 @@ class Runner(Protocol):
         ...
 
     def new_chooser(
-        self, sampling: SamplingParams, schema: Mapping[str, Any] | None, prompt: list[int]
+        self, sampling: SamplingParams, constraint: Constraint | None, prompt: list[int]
     ) -> TokenChooser:
         """The sampler of one request."""
         ...
@@ -126,12 +131,16 @@ class EngineServer:
             case Load():
                 self._load(message)
             case Submit():
-                self._guarded(message.id, lambda: self._begin(message))
+                self._guarded(message.request.id, lambda: self._begin(message.request))
             case Count():
                 self._guarded(message.id, lambda: self._count(message))
             case Abort():
                 if self._generation is None or self._generation.sequence.request_id != message.id:
                     self._inbox.forget_abort(message.id)  # it came after the end
+            case Embed() | ForgetPrefix():
+                self._guarded(message.id, self._refuse_unknown)
+            case SetLimits():
+                pass
             case _:
                 assert_never(message)
 
@@ -143,27 +152,27 @@ class EngineServer:
                 self._faults.reach("selftest", *_setting_tags(load))
                 run_self_test(runner)
         except ModelInvalid as error:
-            self._send(LoadFailed(message=str(error), self_test=False))
+            self._send(LoadFailed(message=str(error), fault=LoadFault.INVALID))
         except SelfTestFailed as error:
-            self._send(LoadFailed(message=str(error), self_test=True))
+            self._send(LoadFailed(message=str(error), fault=LoadFault.SELF_TEST))
         else:
             self._runner = runner
             self._scheduler = Scheduler(n_batch=runner.n_batch)
             self._send(runner.facts())
 
-    def _begin(self, submit: Submit) -> None:
+    def _begin(self, request: Request) -> None:
         runner = self._ready_runner()
-        tokens = runner.prompt_tokens(submit.messages)
+        tokens = runner.prompt_tokens(request.messages)
         if len(tokens) >= runner.n_ctx:
             raise PromptTooLong(len(tokens), runner.n_ctx)
-        chooser = runner.new_chooser(submit.sampling, submit.json_schema, tokens)
-        sequence = Sequence(request_id=submit.id, tokens=tokens, n_prompt=len(tokens))
+        chooser = runner.new_chooser(request.sampling, request.constraint, tokens)
+        sequence = Sequence(request_id=request.id, tokens=tokens, n_prompt=len(tokens))
         sequence.n_computed = runner.reuse_prefix(tokens)
         self._n_batches = 0
         self._scheduler.add(sequence)
         self._generation = Generation(
             sequence=sequence,
-            sampling=submit.sampling,
+            sampling=request.sampling,
             n_ctx=runner.n_ctx,
             chooser=chooser,
             piece=runner.piece,
@@ -196,7 +205,7 @@ class EngineServer:
         request_id = generation.sequence.request_id
         self._faults.reach("token", str(generation.sequence.n_generated))
         if step.text or step.tokens:
-            self._send(Text(id=request_id, text=step.text, tokens=step.tokens))
+            self._send(Texts(items=(Text(id=request_id, text=step.text, tokens=step.tokens),)))
         else:
             self._beat()
         if step.finish_reason is not None:
@@ -223,6 +232,9 @@ class EngineServer:
             counts.append(runner.count_tokens(text))
             self._beat()
         self._send(Counted(id=message.id, counts=tuple(counts)))
+
+    def _refuse_unknown(self) -> None:
+        raise EngineError("This model can't do that; choose another one.")
 
     def _guarded(self, request_id: str, work: Callable[[], None]) -> None:
         """Turn what goes wrong with one request into its own failure; the child goes on."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from engine.bounded_log import BoundedLog
 from engine.child_process import ChildDied, ChildLimits, EngineChild
-from engine.core import ModelSpec
 from engine.errors import EngineStopped, ModelInvalid, ModelSetAside
 from engine.gguf import check_model_file
 from engine.intact import IntactFiles, verify
-from engine.messages import PROTOCOL, Hello, Load, Loaded, LoadFailed
+from engine.messages import PROTOCOL, Hello, Load, Loaded, LoadFailed, LoadFault
+from engine.model import CacheSpec, ModelSpec
+from engine.plans import LoadPlan
 from engine.safe_settings import LADDER, SafeMode, SettingsMemory, cpu_model, settings_key
 
 log = logging.getLogger(__name__)
@@ -125,9 +126,13 @@ class StartUp:
         child.post(
             Load(
                 path=str(self._model.path.absolute()),
-                n_ctx=self._model.n_ctx,
-                n_threads=self._model.n_threads,
+                plan=LoadPlan(n_ctx=self._model.n_ctx),
                 settings=LADDER[mode],
+                n_slots=self._model.n_slots,
+                n_threads=self._model.n_threads,
+                draft_path=None,
+                speculate=self._model.speculate,
+                cache=CacheSpec(),
                 self_test=self_test,
             )
         )
@@ -137,7 +142,7 @@ class StartUp:
             match answer:
                 case Loaded():
                     return Started(child=child, facts=answer, mode=mode)
-                case LoadFailed(self_test=True):
+                case LoadFailed(fault=LoadFault.SELF_TEST):
                     raise ChildDied(answer.message)
                 case LoadFailed():
                     raise ModelInvalid(answer.message)

@@ -19,13 +19,11 @@ from typing import Any, Protocol
 from engine.bounded_log import BoundedLog
 from engine.child_process import ChildDied, ChildLimits, EngineChild, clean_environment
 from engine.core import (
-    ALLOWED_TRANSITIONS,
     MAX_PROMPT_CHARS,
-    EngineState,
-    EngineStatus,
+    Embeddings,
     Finished,
-    ModelSpec,
     Prefill,
+    Priority,
     Request,
     Restarted,
     StreamEvent,
@@ -40,11 +38,13 @@ from engine.errors import (
 )
 from engine.intact import IntactFiles
 from engine.job import Job
-from engine.messages import Count, Done, Failed, Progress, Text
+from engine.messages import Count, Done, Failed, Progress, Texts
+from engine.model import ModelSpec, PowerLimits
 from engine.restarts import DeathRecord, RestartPolicy, SetAside
 from engine.safe_settings import NOTICES, SafeMode, SettingsMemory
 from engine.start_up import Started, StartUp
 from engine.state_file import StateFile
+from engine.status import ALLOWED_TRANSITIONS, EngineCounters, EngineState, EngineStatus
 from engine.waiting_line import WaitingLine
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,23 @@ class Engine(Protocol):
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has for this model."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
+        """The texts as vectors; only for an embedding model. Raises as stream() does."""
+        ...
+
+    async def forget_prefix(self, name: str) -> None:
+        """Drop a pinned prefix wherever it is kept, because its source is gone."""
+        ...
+
+    def set_limits(self, limits: PowerLimits) -> None:
+        """What the surroundings allow from now on, also for children that are started later."""
+        ...
+
+    @property
+    def counters(self) -> EngineCounters:
+        """What the child counted since it was started."""
         ...
 
     @property
@@ -202,6 +219,21 @@ class EngineSupervisor(Engine):
                 return await child.count(message, self._limits.work_s)
         raise EngineDied("The engine ended twice while it counted tokens; try again.")
 
+    async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
+        """The texts as vectors; only for an embedding model. Raises as stream() does."""
+        raise RequestInvalid("The model writes text and gives no vectors; choose an embedding model.")
+
+    async def forget_prefix(self, name: str) -> None:
+        """Drop a pinned prefix wherever it is kept, because its source is gone."""
+
+    def set_limits(self, limits: PowerLimits) -> None:
+        """What the surroundings allow from now on, also for children that are started later."""
+
+    @property
+    def counters(self) -> EngineCounters:
+        """What the child counted since it was started."""
+        return EngineCounters()
+
     @property
     def status(self) -> EngineStatus:
         """The state as a snapshot."""
@@ -277,6 +309,13 @@ class EngineSupervisor(Engine):
     async def _follow(self, child: EngineChild, job: Job) -> bool:
         """Pass one message on; True after the last one."""
         message = await child.receive()
+        if isinstance(message, Texts):
+            for text in message.items:
+                if text.id != job.request.id:
+                    child.kill("spoke of a request that is not its own")
+                    return False
+                job.take(text)
+            return False
         if getattr(message, "id", None) != job.request.id:
             child.kill("spoke of a request that is not its own")
             return False
@@ -285,8 +324,6 @@ class EngineSupervisor(Engine):
                 job.events.put_nowait(
                     Prefill(done_tokens=message.done_tokens, total_tokens=message.total_tokens)
                 )
-            case Text():
-                job.take(message)
             case Done():
                 self._set_state(EngineState.BUSY, tokens_per_s=message.usage.tokens_per_s)
                 job.events.put_nowait(

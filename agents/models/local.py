@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from agents.core import BUILT_IN_MODEL
-from engine.core import EngineState, EngineStatus, ModelSpec
+from engine.model import ModelSpec
+from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine
 
 log = logging.getLogger(__name__)

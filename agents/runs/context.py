@@ -22,6 +22,7 @@ from engine.core import (
     Delta,
     Finished,
     FinishReason,
+    JsonSchema,
     Message,
     Prefill,
     Priority,
@@ -106,7 +107,7 @@ class RunContext:
             id=f"run-{self.run.id}-{step.seq}-{uuid.uuid4().hex[:8]}",
             messages=messages,
             sampling=SamplingParams(max_tokens=max_tokens, temperature=0.0),
-            json_schema=schema,
+            constraint=JsonSchema(schema=schema),
             priority=Priority.BACKGROUND,
         )
         finished = await self._follow(step, request)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from engine.chat_template import ChatTemplate, disarm, special_text_pattern
-from engine.core import DEFAULT_N_CTX, Message, SamplingParams
+from engine.core import Constraint, JsonSchema, Message, SamplingParams
 from engine.errors import EngineError, ModelInvalid
 from engine.generation import TokenChooser
 from engine.llama.grammar import GrammarFactory
@@ -24,6 +24,7 @@ from engine.llama.library import LlamaLibrary
 from engine.llama.sampler import LlamaChooser
 from engine.llama.vocabulary import Vocabulary
 from engine.messages import Load, Loaded
+from engine.model import DEFAULT_N_CTX, KvType
 from engine.safe_settings import LoadSettings
 from engine.scheduler import common_prefix
 
@@ -69,7 +70,7 @@ class LlamaRunner:
         self._special_texts = special_text_pattern(self._vocabulary.special_texts())
         self._grammars = GrammarFactory(self._vocabulary)
         self.n_batch = N_BATCH
-        self._context = self._make_context(Path(load.path), load.n_ctx, load.settings)
+        self._context = self._make_context(Path(load.path), load.plan.n_ctx, load.settings)
         self.n_ctx: int = llama_cpp.llama_n_ctx(self._context)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(N_BATCH, 0, 1)
@@ -90,6 +91,12 @@ class LlamaRunner:
             n_params=llama_cpp.llama_model_n_params(self._model),
             size_bytes=llama_cpp.llama_model_size(self._model),
             n_threads=self._n_threads,
+            n_layers=llama_cpp.llama_model_n_layer(self._model),
+            memory_bytes=llama_cpp.llama_model_size(self._model),
+            n_slots=1,
+            n_gpu_layers=0,
+            kv_type=KvType.F16,
+            flash_attention=True,
             has_chat_template=self._has_template,
         )
 
@@ -151,10 +158,10 @@ class LlamaRunner:
         )
 
     def new_chooser(
-        self, sampling: SamplingParams, schema: Mapping[str, Any] | None, prompt: Sequence[int]
+        self, sampling: SamplingParams, constraint: Constraint | None, prompt: Sequence[int]
     ) -> TokenChooser:
         """The sampler of one request. Raises SchemaUnsupported."""
-        grammar = self._grammars.for_schema(schema) if schema is not None else None
+        grammar = self._grammars.for_schema(constraint.schema) if isinstance(constraint, JsonSchema) else None
         return LlamaChooser(
             context=self._context,
             vocabulary=self._vocabulary,

@@ -14,9 +14,10 @@ from agents.core import MessageStatus
 from agents.errors import NotFound, UsageProblem
 from agents.models.local import EnginePool
 from agents.storage import Store
-from engine.core import MAX_PROMPT_CHARS, ModelSpec, Priority, Request, Restarted
+from engine.core import MAX_PROMPT_CHARS, Priority, Request, Restarted
 from engine.errors import EngineDied, RequestInvalid
 from engine.fakes import ScriptedEngine
+from engine.model import ModelSpec
 
 
 def chat_with(store: Store, engine: ScriptedEngine) -> Chat:

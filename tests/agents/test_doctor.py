@@ -12,7 +12,7 @@ from agents.credentials import KeyKind, ResolvedKey
 from agents.paths import HomePaths
 from agents.storage import Store
 from agents.storage.backups import Backups
-from engine.core import EngineState, EngineStatus
+from engine.status import EngineState, EngineStatus
 from tests.agents.conftest import FakeClock
 
 KEY = ResolvedKey(kind=KeyKind.KEY_FILE, raw=bytes(32))

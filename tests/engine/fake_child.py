@@ -33,7 +33,7 @@ class SlowRunner(EchoRunner):
 def load_runner(load: Load, _aborted: object) -> Runner:
     if os.environ.get("FAKE_CHILD") == "invalid":
         raise ModelInvalid("The model file can't be loaded; choose another.")
-    return SlowRunner(n_batch=64, n_ctx=load.n_ctx or 4096)
+    return SlowRunner(n_batch=64, n_ctx=load.plan.n_ctx or 4096)
 
 
 def main() -> None:

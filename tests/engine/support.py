@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.core import Message, ModelSpec, Priority, Request, SamplingParams
+from engine.core import Constraint, JsonSchema, Message, Priority, Request, SamplingParams
 from engine.generation import TokenChooser
-from engine.messages import Loaded
+from engine.messages import Load, Loaded
+from engine.model import CacheSpec, KvType, ModelSpec
+from engine.plans import LoadPlan
+from engine.safe_settings import LoadSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_CHILD = (sys.executable, str(Path(__file__).with_name("fake_child.py")))
@@ -73,6 +76,21 @@ def model_file(folder: Path, image: bytes | None = None) -> ModelSpec:
     return ModelSpec(path=path, name="tiny")
 
 
+def load_message(**changes: Any) -> Load:
+    defaults: dict[str, Any] = {
+        "path": "/m.gguf",
+        "plan": LoadPlan(),
+        "settings": LoadSettings(),
+        "n_slots": 1,
+        "n_threads": None,
+        "draft_path": None,
+        "speculate": False,
+        "cache": CacheSpec(),
+        "self_test": False,
+    }
+    return Load(**(defaults | changes))
+
+
 def request(
     text: str = "hello",
     *,
@@ -85,7 +103,7 @@ def request(
         id=request_id,
         messages=(Message(role="user", content=text),),
         sampling=SamplingParams(**sampling),
-        json_schema=json_schema,
+        constraint=JsonSchema(schema=json_schema) if json_schema is not None else None,
         priority=priority,
     )
 
@@ -128,6 +146,12 @@ class EchoRunner:
             n_params=1,
             size_bytes=1,
             n_threads=1,
+            n_layers=1,
+            memory_bytes=1,
+            n_slots=1,
+            n_gpu_layers=0,
+            kv_type=KvType.F16,
+            flash_attention=False,
             has_chat_template=False,
         )
 
@@ -153,7 +177,7 @@ class EchoRunner:
         return True
 
     def new_chooser(
-        self, sampling: SamplingParams, schema: Mapping[str, Any] | None, prompt: list[int]
+        self, sampling: SamplingParams, constraint: Constraint | None, prompt: list[int]
     ) -> TokenChooser:
         chooser = EchoChooser(prompt)
         self.choosers.append(chooser)

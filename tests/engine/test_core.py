@@ -4,19 +4,10 @@ import math
 
 import pytest
 
-from engine.core import (
-    ALLOWED_TRANSITIONS,
-    EngineState,
-    Finished,
-    FinishReason,
-    Message,
-    ModelSpec,
-    Priority,
-    Request,
-    SamplingParams,
-    Usage,
-)
+from engine.core import Finished, FinishReason, JsonSchema, Message, Priority, Request, SamplingParams, Usage
 from engine.errors import RequestInvalid
+from engine.model import ModelSpec
+from engine.status import ALLOWED_TRANSITIONS, EngineState
 
 
 @pytest.mark.parametrize(
@@ -68,7 +59,7 @@ def test_a_request_needs_messages_and_can_not_mix_stop_strings_with_a_schema() -
             id="r",
             messages=(Message(role="user", content="x"),),
             sampling=SamplingParams(stop=("}",)),
-            json_schema={"type": "object"},
+            constraint=JsonSchema(schema={"type": "object"}),
         )
 
 
@@ -110,4 +101,4 @@ def test_a_context_too_small_to_be_of_use_is_refused(tmp_path: object) -> None:
 )
 def test_a_schema_that_is_no_json_is_refused(schema: dict[str, object]) -> None:
     with pytest.raises(RequestInvalid, match="plain JSON"):
-        Request(id="r", messages=(Message(role="user", content="x"),), json_schema=schema)
+        Request(id="r", messages=(Message(role="user", content="x"),), constraint=JsonSchema(schema=schema))

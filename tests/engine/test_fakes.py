@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from engine.core import Delta, EngineState, EngineStatus, Finished, FinishReason, Restarted, StreamEvent
+from engine.core import Delta, Finished, FinishReason, Restarted, StreamEvent
 from engine.errors import EngineDied, EngineStopped
 from engine.fakes import ScriptedEngine
+from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine
 from tests.engine.support import request
 

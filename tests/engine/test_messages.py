@@ -2,12 +2,23 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import FinishReason, Message, SamplingParams, Usage
+from engine.core import (
+    Choice,
+    FinishReason,
+    Message,
+    PinnedPrefix,
+    Request,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Usage,
+)
 from engine.messages import (
     HEADER_BYTES,
     MAX_FRAME_BYTES,
@@ -18,11 +29,11 @@ from engine.messages import (
     Failed,
     FromChild,
     Hello,
-    Load,
     Progress,
     ProtocolError,
     Submit,
     Text,
+    Texts,
     ToChild,
     body_size,
     frame_from_child,
@@ -30,7 +41,10 @@ from engine.messages import (
     parse_from_child,
     parse_to_child,
 )
+from engine.model import CacheSpec, KvType
+from engine.plans import LoadPlan
 from engine.safe_settings import LoadSettings
+from tests.engine.support import load_message, request
 
 
 def body(frame: bytes) -> bytes:
@@ -41,15 +55,36 @@ def body(frame: bytes) -> bytes:
 @pytest.mark.parametrize(
     "message",
     [
-        Load(path="/m.gguf", n_ctx=None, n_threads=2, settings=LoadSettings(use_mmap=False), self_test=True),
-        Submit(
-            id="r",
-            messages=(Message(role="system", content="be\nbrief"), Message(role="user", content="é€🙂\0")),
-            sampling=SamplingParams(temperature=0.0, stop=("a", "b"), seed=7),
-            json_schema={"type": "object", "properties": {"a": {"type": ["string", "null"]}}},
+        load_message(n_threads=2, settings=LoadSettings(use_mmap=False), self_test=True),
+        load_message(
+            plan=LoadPlan(n_ctx=512, n_gpu_layers=-1, kv_type=KvType.Q8_0),
+            cache=CacheSpec(folder=Path("/cache"), key="00" * 32),
         ),
         Submit(
-            id="r", messages=(Message(role="user", content=""),), sampling=SamplingParams(), json_schema=None
+            request=request(
+                "é€🙂\0", temperature=0.0, stop=("a", "b"), seed=7, logit_bias={5: -1.5}, top_logprobs=2
+            )
+        ),
+        Submit(
+            request=request(json_schema={"type": "object", "properties": {"a": {"type": ["string", "null"]}}})
+        ),
+        Submit(request=Request(id="r", prompt="Once", constraint=Choice(options=("a", "b")))),
+        Submit(
+            request=Request(
+                id="r",
+                messages=(
+                    Message(role="user", content="x"),
+                    Message(
+                        role="assistant",
+                        content="",
+                        tool_calls=(ToolCall(id="c1", name="f", arguments='{"a": 1}'),),
+                    ),
+                    Message(role="tool", content="done", tool_call_id="c1"),
+                ),
+                tools=(Tool(name="f", parameters={"type": "object"}),),
+                tool_choice=ToolChoice.REQUIRED,
+                prefix=PinnedPrefix(name="agent"),
+            )
         ),
         Abort(id="r"),
         Count(id="c", texts=("", "x")),
@@ -64,7 +99,7 @@ def test_a_message_to_the_child_survives(message: ToChild) -> None:
     [
         Hello(protocol=1, pid=7, build="b"),
         Progress(id="r", done_tokens=1, total_tokens=2),
-        Text(id="r", text="é🙂", tokens=2),
+        Texts(items=(Text(id="r", text="é🙂", tokens=2),)),
         Done(
             id="r",
             finish_reason=FinishReason.CANCELLED,
@@ -80,7 +115,7 @@ def test_a_message_from_the_child_survives(message: FromChild) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives(text: str) -> None:
-    message = Text(id="r", text=text, tokens=1)
+    message = Texts(items=(Text(id="r", text=text, tokens=1),))
     assert parse_from_child(body(frame_from_child(message))) == message
 
 
@@ -98,8 +133,8 @@ def test_a_frame_of_an_impossible_size_is_refused(size: int) -> None:
         "[]",
         "{}",
         '{"kind": "reboot"}',
-        '{"kind": "text", "id": "r", "text": "x"}',
-        '{"kind": "text", "id": "r", "text": "x", "tokens": "1"}',
+        '{"kind": "texts", "items": [{"id": "r", "text": "x"}]}',
+        '{"kind": "texts", "items": [{"id": "r", "text": "x", "tokens": "1"}]}',
         '{"kind": "counted", "id": "c", "counts": [1, "2"]}',
         '{"kind": "load", "path": "/m"}',
     ],
@@ -110,7 +145,7 @@ def test_what_is_no_message_of_the_child_is_refused_without_its_values(text: str
 
 
 def test_a_refusal_does_not_quote_private_text() -> None:
-    wrong = json.dumps({"kind": "text", "id": "r", "text": "private", "tokens": "private"})
+    wrong = json.dumps({"kind": "texts", "items": [{"id": "r", "text": "private", "tokens": "private"}]})
     with pytest.raises(ProtocolError) as caught:
         parse_from_child(wrong.encode())
     assert "private" not in str(caught.value)
@@ -118,10 +153,5 @@ def test_a_refusal_does_not_quote_private_text() -> None:
 
 def test_no_repr_shows_text_of_the_user() -> None:
     secret = "my-private-text"
-    submit = Submit(
-        id="r",
-        messages=(Message(role="user", content=secret),),
-        sampling=SamplingParams(),
-        json_schema={"description": secret},
-    )
+    submit = Submit(request=request(secret, json_schema={"description": secret}))
     assert secret not in repr((submit, Text(id="r", text=secret, tokens=1), Count(id="c", texts=(secret,))))

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from engine.child_pipes import BEAT_INTERVAL_S, Inbox, Outbox
-from engine.core import FinishReason, Message, SamplingParams
+from engine.core import FinishReason, Message, Request, SamplingParams
 from engine.errors import ModelInvalid, SchemaUnsupported
 from engine.faults import Faults
 from engine.messages import (
@@ -21,17 +21,17 @@ from engine.messages import (
     Load,
     Loaded,
     LoadFailed,
+    LoadFault,
     Progress,
     Submit,
-    Text,
+    Texts,
     body_size,
     parse_from_child,
 )
-from engine.safe_settings import LoadSettings
 from engine.server import EngineServer
-from tests.engine.support import EchoRunner
+from tests.engine.support import EchoRunner, load_message
 
-LOAD = Load(path="/m.gguf", n_ctx=None, n_threads=None, settings=LoadSettings(), self_test=False)
+LOAD = load_message(n_slots=4)
 
 
 class House:
@@ -59,10 +59,11 @@ class House:
     def submit(self, text: str, request_id: str = "r", **sampling: object) -> None:
         self.inbox.deliver(
             Submit(
-                id=request_id,
-                messages=(Message(role="user", content=text),),
-                sampling=SamplingParams(**sampling),  # type: ignore[arg-type]
-                json_schema=None,
+                request=Request(
+                    id=request_id,
+                    messages=(Message(role="user", content=text),),
+                    sampling=SamplingParams(**sampling),  # type: ignore[arg-type]
+                )
             )
         )
 
@@ -78,7 +79,9 @@ class House:
         raise AssertionError(f"no {kind.__name__} came: {self.sent}")
 
     def text(self) -> str:
-        return "".join(message.text for message in self.sent if isinstance(message, Text))
+        return "".join(
+            text.text for message in self.sent if isinstance(message, Texts) for text in message.items
+        )
 
 
 def test_a_request_runs_from_progress_over_text_to_done() -> None:
@@ -213,13 +216,15 @@ def test_a_self_test_without_usable_numbers_asks_for_safer_settings(monkeypatch:
     monkeypatch.setattr(house.runner, "logits_are_finite", lambda: False)
     failed = house.until(LoadFailed)
     assert isinstance(failed, LoadFailed)
-    assert failed.self_test
+    assert failed.fault is LoadFault.SELF_TEST
 
 
 def test_a_model_that_can_not_be_loaded_is_reported_with_its_sentence() -> None:
     house = House()
     house.error = ModelInvalid("The model can't be loaded.")
-    assert house.until(LoadFailed) == LoadFailed(message="The model can't be loaded.", self_test=False)
+    assert house.until(LoadFailed) == LoadFailed(
+        message="The model can't be loaded.", fault=LoadFault.INVALID
+    )
 
 
 def test_the_outbox_beats_only_when_nothing_else_was_said() -> None:

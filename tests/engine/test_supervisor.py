@@ -13,17 +13,7 @@ from typing import Any
 import pytest
 
 from engine.child_process import ChildLimits
-from engine.core import (
-    Delta,
-    EngineState,
-    Finished,
-    ModelSpec,
-    Prefill,
-    Priority,
-    Request,
-    Restarted,
-    StreamEvent,
-)
+from engine.core import Delta, Finished, Prefill, Priority, Request, Restarted, StreamEvent
 from engine.errors import (
     EngineDied,
     EngineError,
@@ -34,7 +24,9 @@ from engine.errors import (
     PromptTooLong,
     RequestInvalid,
 )
+from engine.model import ModelSpec
 from engine.restarts import RestartPolicy
+from engine.status import EngineState
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import FAKE_CHILD, model_file, request
 from tests.processes import has_ended

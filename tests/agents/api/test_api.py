@@ -26,9 +26,9 @@ from agents.logs import close_log, open_log
 from agents.paths import HomePaths
 from agents.runtime import Runtime
 from agents.storage import Store
-from engine.core import ModelSpec
 from engine.errors import ModelSetAside
 from engine.fakes import ScriptedEngine
+from engine.model import ModelSpec
 from tests.agents.runs.test_manager import DOCUMENT, first_choice
 
 DIGEST = "/v1/agents/Document%20digest"

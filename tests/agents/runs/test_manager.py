@@ -19,9 +19,10 @@ from agents.models.local import EnginePool
 from agents.runs.digest import digest_document
 from agents.runs.manager import CANCELLED_BY_USER, INTERNAL_ERROR, RunManager, Workflow
 from agents.storage import Store
-from engine.core import ModelSpec, Request
+from engine.core import JsonSchema, Request
 from engine.errors import EngineDied, ModelSetAside
 from engine.fakes import ScriptedEngine
+from engine.model import ModelSpec
 from tests.agents.conftest import FakeClock, definition_of, occurrence_of
 
 DOCUMENT = (
@@ -39,8 +40,8 @@ def first_choice(request: Request) -> str:
             return [pick(item) for item in schema["prefixItems"]]
         return {name: pick(value) for name, value in schema["properties"].items()}
 
-    assert request.json_schema is not None
-    return json.dumps(pick(dict(request.json_schema)))
+    assert isinstance(request.constraint, JsonSchema)
+    return json.dumps(pick(dict(request.constraint.schema)))
 
 
 class House:

@@ -14,18 +14,10 @@ import pytest
 
 from engine.builtin import built_in_model
 from engine.child_process import ChildLimits
-from engine.core import (
-    Delta,
-    EngineState,
-    Finished,
-    FinishReason,
-    ModelSpec,
-    Prefill,
-    Request,
-    Restarted,
-    StreamEvent,
-)
+from engine.core import Delta, Finished, FinishReason, Prefill, Request, Restarted, StreamEvent
 from engine.errors import ModelInvalid, ModelSetAside
+from engine.model import ModelSpec
+from engine.status import EngineState
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import ROOT, gguf_image, request
 from tests.processes import has_ended

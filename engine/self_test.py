@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from engine.core import Constraint, SamplingParams
+from engine.core import Request, SamplingParams
 from engine.generation import TokenChooser
 
 MIN_PROMPT_TOKENS = 64
@@ -33,9 +33,7 @@ class TrialRunner(Protocol):
         """Compute a batch."""
         ...
 
-    def new_chooser(
-        self, sampling: SamplingParams, constraint: Constraint | None, prompt: list[int]
-    ) -> TokenChooser:
+    def new_chooser(self, request: Request, prompt: list[int]) -> TokenChooser:
         """A sampler."""
         ...
 
@@ -49,7 +47,8 @@ def run_self_test(runner: TrialRunner) -> None:
     tokens = runner.tokenize(_TEXT)[:MAX_PROMPT_TOKENS]
     if len(tokens) < MIN_PROMPT_TOKENS:
         raise SelfTestFailed(f"The trial text has only {len(tokens)} tokens for this model.")
-    chooser = runner.new_chooser(SamplingParams(temperature=0.0), None, tokens)
+    trial = Request(id="self-test", prompt=_TEXT, sampling=SamplingParams(temperature=0.0))
+    chooser = runner.new_chooser(trial, tokens)
     try:
         start = runner.reuse_prefix(tokens)
         batch = tokens[start:]
@@ -57,6 +56,6 @@ def run_self_test(runner: TrialRunner) -> None:
             if not runner.decode(batch, start) or not runner.logits_are_finite():
                 raise SelfTestFailed("The trial gave numbers that are not finite.")
             start += len(batch)
-            batch = chooser.choose() or tokens[-1:]  # the model may want to end; the trial goes on
+            batch = chooser.choose(-1).tokens or tokens[-1:]  # the model may want to end; the trial goes on
     finally:
         chooser.close()

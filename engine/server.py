@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from engine.child_pipes import Inbox
-from engine.core import Constraint, FinishReason, Message, Request, SamplingParams
+from engine.core import FinishReason, Request
 from engine.errors import EngineError, ModelInvalid, PromptTooLong
 from engine.faults import Faults
-from engine.generation import Generation, TokenChooser
+from engine.generation import CallReader, Generation, TokenChooser
 from engine.messages import (
     PROTOCOL,
     Abort,
+    CalledTool,
     Count,
     Counted,
     Done,
@@ -52,8 +53,8 @@ class Runner(Protocol):
         """The model in numbers."""
         ...
 
-    def prompt_tokens(self, messages: tuple[Message, ...]) -> list[int]:
-        """The conversation as tokens."""
+    def prompt_tokens(self, request: Request) -> list[int]:
+        """The conversation, or the raw prompt, as tokens."""
         ...
 
     def count_tokens(self, text: str) -> int:
@@ -76,10 +77,12 @@ class Runner(Protocol):
         """Compute a batch; False when it was aborted."""
         ...
 
-    def new_chooser(
-        self, sampling: SamplingParams, constraint: Constraint | None, prompt: list[int]
-    ) -> TokenChooser:
+    def new_chooser(self, request: Request, prompt: list[int]) -> TokenChooser:
         """The sampler of one request."""
+        ...
+
+    def call_reader(self, request: Request) -> CallReader | None:
+        """What takes tool calls out of the answer; None when there can't be any."""
         ...
 
     def logits_are_finite(self) -> bool:
@@ -162,10 +165,10 @@ class EngineServer:
 
     def _begin(self, request: Request) -> None:
         runner = self._ready_runner()
-        tokens = runner.prompt_tokens(request.messages)
+        tokens = runner.prompt_tokens(request)
         if len(tokens) >= runner.n_ctx:
             raise PromptTooLong(len(tokens), runner.n_ctx)
-        chooser = runner.new_chooser(request.sampling, request.constraint, tokens)
+        chooser = runner.new_chooser(request, tokens)
         sequence = Sequence(request_id=request.id, tokens=tokens, n_prompt=len(tokens))
         sequence.n_computed = runner.reuse_prefix(tokens)
         self._n_batches = 0
@@ -176,6 +179,7 @@ class EngineServer:
             n_ctx=runner.n_ctx,
             chooser=chooser,
             piece=runner.piece,
+            call_reader=runner.call_reader(request),
         )
         self._tell_progress(sequence)
 
@@ -188,6 +192,7 @@ class EngineServer:
             return
         batch = self._scheduler.schedule()
         if batch is not None:
+            generation.begin()
             self._n_batches += 1
             if sequence.n_generated == 0:
                 self._faults.reach("prefill", str(self._n_batches))
@@ -201,13 +206,19 @@ class EngineServer:
         self._advance(generation)
 
     def _advance(self, generation: Generation) -> None:
-        step = generation.advance()
+        step = generation.advance((-1,))
         request_id = generation.sequence.request_id
         self._faults.reach("token", str(generation.sequence.n_generated))
         if step.text or step.tokens:
-            self._send(Texts(items=(Text(id=request_id, text=step.text, tokens=step.tokens),)))
+            self._send(
+                Texts(
+                    items=(Text(id=request_id, text=step.text, tokens=step.tokens, logprobs=step.logprobs),)
+                )
+            )
         else:
             self._beat()
+        for call in step.calls:
+            self._send(CalledTool(id=request_id, call=call))
         if step.finish_reason is not None:
             self._finish(step.finish_reason)
 

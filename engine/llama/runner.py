@@ -16,9 +16,9 @@ import numpy as np
 import psutil
 
 from engine.chat_template import ChatTemplate, disarm, special_text_pattern
-from engine.core import Constraint, JsonSchema, Message, SamplingParams
+from engine.core import JsonSchema, Message, Request
 from engine.errors import EngineError, ModelInvalid
-from engine.generation import TokenChooser
+from engine.generation import CallReader, TokenChooser
 from engine.llama.grammar import GrammarFactory
 from engine.llama.library import LlamaLibrary
 from engine.llama.sampler import LlamaChooser
@@ -100,11 +100,16 @@ class LlamaRunner:
             has_chat_template=self._has_template,
         )
 
-    def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
-        """The conversation as tokens, ready for the answer. Content can't forge control tokens."""
+    def prompt_tokens(self, request: Request) -> list[int]:
+        """The conversation as tokens, ready for the answer, or the raw prompt.
+
+        Content of messages can't forge control tokens; in a raw prompt they count.
+        """
+        if request.prompt is not None:
+            return self._vocabulary.tokenize_prompt(request.prompt)
         safe = [
             Message(role=message.role, content=disarm(message.content, self._special_texts))
-            for message in messages
+            for message in request.messages
         ]
         return self._vocabulary.tokenize_prompt(self._template.render(safe))
 
@@ -157,18 +162,21 @@ class LlamaRunner:
             f"The engine could not compute this request (llama_decode gave {status}); try it again."
         )
 
-    def new_chooser(
-        self, sampling: SamplingParams, constraint: Constraint | None, prompt: Sequence[int]
-    ) -> TokenChooser:
+    def new_chooser(self, request: Request, prompt: Sequence[int]) -> TokenChooser:
         """The sampler of one request. Raises SchemaUnsupported."""
+        constraint = request.constraint
         grammar = self._grammars.for_schema(constraint.schema) if isinstance(constraint, JsonSchema) else None
         return LlamaChooser(
             context=self._context,
             vocabulary=self._vocabulary,
-            sampling=sampling,
+            sampling=request.sampling,
             prompt_tail=prompt,
             grammar=grammar,
         )
+
+    def call_reader(self, request: Request) -> CallReader | None:
+        """What takes tool calls out of the answer; None when there can't be any."""
+        return None
 
     def logits_are_finite(self) -> bool:
         """Whether the last batch gave usable numbers."""

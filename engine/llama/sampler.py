@@ -13,6 +13,7 @@ import llama_cpp
 import numpy as np
 
 from engine.core import SamplingParams
+from engine.generation import Chosen
 from engine.llama.grammar import JsonGrammar
 from engine.llama.vocabulary import Vocabulary
 
@@ -44,10 +45,13 @@ class LlamaChooser:
         """Whether the schema is fulfilled and nothing may follow."""
         return self._grammar is not None and self._grammar.complete
 
-    def choose(self) -> list[int]:
-        """The next token from the logits of the last batch, and what the grammar forces behind it."""
+    def choose(self, row: int) -> Chosen:
+        """The next token by the logits in that row of the last batch, and what the grammar forces behind it."""
+        return Chosen(tokens=self._choose(row))
+
+    def _choose(self, row: int) -> list[int]:
         if self._grammar is None:
-            token = self._sample()
+            token = self._sample(row)
             return [] if self._vocabulary.is_end(token) else [token]
         if not self._started:
             self._started = True
@@ -56,8 +60,8 @@ class LlamaChooser:
                 return forced
         if self._grammar.complete:
             return []
-        self._grammar.forbid(self._logits())
-        token = self._sample()
+        self._grammar.forbid(self._logits(row))
+        token = self._sample(row)
         if self._vocabulary.is_end(token):
             return []
         return [token, *self._accept_all(self._grammar.accept(token))]
@@ -68,16 +72,16 @@ class LlamaChooser:
             llama_cpp.llama_sampler_free(self._chain)
             self._chain = None
 
-    def _sample(self) -> int:
-        return int(llama_cpp.llama_sampler_sample(self._chain, self._context, -1))
+    def _sample(self, row: int) -> int:
+        return int(llama_cpp.llama_sampler_sample(self._chain, self._context, row))
 
     def _accept_all(self, tokens: list[int]) -> list[int]:
         for token in tokens:
             llama_cpp.llama_sampler_accept(self._chain, token)
         return tokens
 
-    def _logits(self) -> Any:
-        pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
+    def _logits(self, row: int) -> Any:
+        pointer = llama_cpp.llama_get_logits_ith(self._context, row)
         return np.ctypeslib.as_array(pointer, shape=(self._vocabulary.size,))
 
 

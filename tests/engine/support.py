@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.core import Constraint, JsonSchema, Message, Priority, Request, SamplingParams
-from engine.generation import TokenChooser
+from engine.core import JsonSchema, Message, Priority, Request, SamplingParams
+from engine.generation import CallReader, Chosen, TokenChooser
 from engine.messages import Load, Loaded
 from engine.model import CacheSpec, KvType, ModelSpec
 from engine.plans import LoadPlan
@@ -119,8 +119,8 @@ class EchoChooser(TokenChooser):
     def complete(self) -> bool:
         return False
 
-    def choose(self) -> list[int]:
-        return [self._left.pop(0)] if self._left else []
+    def choose(self, row: int) -> Chosen:
+        return Chosen(tokens=[self._left.pop(0)] if self._left else [])
 
     def close(self) -> None:
         self.closed = True
@@ -155,8 +155,9 @@ class EchoRunner:
             has_chat_template=False,
         )
 
-    def prompt_tokens(self, messages: tuple[Message, ...]) -> list[int]:
-        return list("".join(message.content for message in messages).encode())
+    def prompt_tokens(self, request: Request) -> list[int]:
+        text = request.prompt or "".join(message.content for message in request.messages)
+        return list(text.encode())
 
     def count_tokens(self, text: str) -> int:
         return len(text.encode())
@@ -176,12 +177,13 @@ class EchoRunner:
         self.decoded.append((start, tokens))
         return True
 
-    def new_chooser(
-        self, sampling: SamplingParams, constraint: Constraint | None, prompt: list[int]
-    ) -> TokenChooser:
+    def new_chooser(self, request: Request, prompt: list[int]) -> TokenChooser:
         chooser = EchoChooser(prompt)
         self.choosers.append(chooser)
         return chooser
+
+    def call_reader(self, request: Request) -> CallReader | None:
+        return None
 
     def logits_are_finite(self) -> bool:
         return True

@@ -1,7 +1,7 @@
 """One answer from its first token to its end: limits, stop strings, held-back bytes, counts."""
 
 from engine.core import FinishReason, SamplingParams
-from engine.generation import Generation, TokenChooser
+from engine.generation import Chosen, Generation, TokenChooser
 from engine.scheduler import Sequence
 
 
@@ -16,8 +16,8 @@ class ScriptedChooser(TokenChooser):
     def complete(self) -> bool:
         return self._completes and not self._runs
 
-    def choose(self) -> list[int]:
-        return self._runs.pop(0) if self._runs else []
+    def choose(self, row: int) -> Chosen:
+        return Chosen(tokens=self._runs.pop(0) if self._runs else [])
 
     def close(self) -> None:
         pass
@@ -47,7 +47,7 @@ def play(work: Generation) -> tuple[str, FinishReason, list[int]]:
     """Run to the end: the text, the reason, and the tokens reported by each step."""
     text, reported = "", []
     while True:
-        step = work.advance()
+        step = work.advance((-1,))
         text += step.text
         reported.append(step.tokens)
         if step.finish_reason is not None:
@@ -82,7 +82,7 @@ def test_a_schema_that_is_complete_exactly_at_the_limit_is_a_stop() -> None:
 
 def test_a_complete_schema_needs_no_further_token() -> None:
     work = generation([[123, 125]], completes=True)
-    step = work.advance()
+    step = work.advance((-1,))
     assert (step.text, step.tokens, step.finish_reason) == ("{}", 2, FinishReason.STOP)
 
 
@@ -96,7 +96,7 @@ def test_a_held_piece_of_a_stop_string_is_shown_when_the_model_ends() -> None:
 
 def test_bytes_of_one_code_point_come_as_one_delta_that_counts_its_tokens() -> None:
     work = generation("€!".encode())
-    assert [(step.text, step.tokens) for step in (work.advance() for _ in range(4))] == [
+    assert [(step.text, step.tokens) for step in (work.advance((-1,)) for _ in range(4))] == [
         ("", 0),
         ("", 0),
         ("€", 3),
@@ -112,6 +112,7 @@ def test_half_a_code_point_at_the_limit_is_dropped() -> None:
 
 def test_usage_tells_prefill_and_decode_apart() -> None:
     work = generation(b"ab")
+    work.begin()
     play(work)
     usage = work.usage()
     assert (usage.prompt_tokens, usage.completion_tokens) == (2, 2)

@@ -119,6 +119,8 @@ OFFENCES = {
     "the keyring only in agents.credentials": ("agents/runtime.py", "import keyring"),
     "the database only in agents.storage": ("agents/runtime.py", "import sqlcipher3"),
     "the web server only in agents.api": ("agents/runtime.py", "import fastapi"),
+    "the metrics library only in agents.api": ("agents/runtime.py", "import prometheus_client"),
+    "the graphics card's meter only in agents.models": ("agents/runtime.py", "import pynvml"),
     "PDF only in agents.documents": ("agents/runtime.py", "from pypdf import PdfReader"),
 }
 

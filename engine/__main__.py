@@ -43,6 +43,7 @@ def main() -> int:
 def _serve(incoming: int, outgoing: int) -> None:
     from engine.child_pipes import Inbox, Outbox
     from engine.faults import Faults
+    from engine.messages import LoadProgress
     from engine.server import EngineServer
 
     inbox, outbox = Inbox(incoming), Outbox(outgoing)
@@ -61,7 +62,11 @@ def _serve(incoming: int, outgoing: int) -> None:
         beat=outbox.beat,
         faults=faults,
         load_runner=lambda load, aborted: LlamaRunner(
-            load, library=library, beat=outbox.beat, aborted=aborted
+            load,
+            library=library,
+            beat=outbox.beat,
+            aborted=aborted,
+            on_progress=lambda fraction: outbox.send(LoadProgress(fraction=fraction)),
         ),
     )
     server.run(build=library.build)

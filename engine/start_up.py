@@ -15,7 +15,7 @@ from engine.child_process import ChildDied, ChildLimits, EngineChild
 from engine.errors import EngineStopped, ModelInvalid, ModelSetAside
 from engine.gguf import check_model_file
 from engine.intact import IntactFiles, verify
-from engine.messages import PROTOCOL, Hello, Load, Loaded, LoadFailed, LoadFault
+from engine.messages import PROTOCOL, Hello, Load, Loaded, LoadFailed, LoadFault, LoadProgress
 from engine.model import CacheSpec, ModelSpec
 from engine.plans import LoadPlan
 from engine.safe_settings import LADDER, SafeMode, SettingsMemory, cpu_model, settings_key
@@ -139,6 +139,8 @@ class StartUp:
         try:
             with child.expecting(self._limits.load_s):
                 answer = await child.receive()
+                while isinstance(answer, LoadProgress):
+                    answer = await child.receive()
             match answer:
                 case Loaded():
                     return Started(child=child, facts=answer, mode=mode)

@@ -5,41 +5,25 @@ Runs in: engine child, engine thread only.
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import llama_cpp
 import numpy as np
-import psutil
 
 from engine.chat_template import ChatTemplate, disarm, special_text_pattern
 from engine.core import JsonSchema, Message, Request
-from engine.errors import EngineError, ModelInvalid
+from engine.errors import EngineError
 from engine.generation import CallReader, TokenChooser
 from engine.llama.grammar import GrammarFactory
 from engine.llama.library import LlamaLibrary
+from engine.llama.loading import N_BATCH, load_model
 from engine.llama.sampler import LlamaChooser
 from engine.llama.vocabulary import Vocabulary
 from engine.messages import Load, Loaded
-from engine.model import DEFAULT_N_CTX, KvType
-from engine.safe_settings import LoadSettings
 from engine.scheduler import common_prefix
 
-N_BATCH = 512
-_NO_CHAT_MODEL = "The model {path} does not write text; choose a chat model."
 _SEQ_ID = 0
 _DECODE_OK, _DECODE_ABORTED = 0, 2
-
-
-def default_threads() -> int:
-    """One thread a physical core that this process may use: more of them only wait for each other."""
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return cores
 
 
 class LlamaRunner:
@@ -52,16 +36,15 @@ class LlamaRunner:
         library: LlamaLibrary,
         beat: Callable[[], None],
         aborted: Callable[[], bool],
+        on_progress: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._library = library
         self._beat = beat
         self._aborted = aborted
         self._cached: list[int] = []
-        self._n_threads = 1 if load.settings.one_thread else load.n_threads or default_threads()
-        self._model = self._load_model(Path(load.path), load.settings)
+        self._loaded = load_model(load, library=library, beat=beat, on_progress=on_progress)
+        self._model, self._context = self._loaded.model, self._loaded.context
         self._vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(self._model))
         template = llama_cpp.llama_model_chat_template(self._model, None)
-        self._has_template = template is not None
         self._template = ChatTemplate(
             template.decode("utf-8", "replace") if template is not None else None,
             bos=self._vocabulary.bos_text,
@@ -70,8 +53,7 @@ class LlamaRunner:
         self._special_texts = special_text_pattern(self._vocabulary.special_texts())
         self._grammars = GrammarFactory(self._vocabulary)
         self.n_batch = N_BATCH
-        self._context = self._make_context(Path(load.path), load.plan.n_ctx, load.settings)
-        self.n_ctx: int = llama_cpp.llama_n_ctx(self._context)
+        self.n_ctx = self._loaded.facts.n_ctx
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(N_BATCH, 0, 1)
         # kept for as long as the context, which calls them
@@ -81,24 +63,7 @@ class LlamaRunner:
 
     def facts(self) -> Loaded:
         """The model in numbers."""
-        description = ctypes.create_string_buffer(256)
-        llama_cpp.llama_model_desc(self._model, description, len(description))
-        return Loaded(
-            description=description.value.decode("utf-8", "replace"),
-            n_ctx=self.n_ctx,
-            n_ctx_train=llama_cpp.llama_model_n_ctx_train(self._model),
-            n_vocab=self._vocabulary.size,
-            n_params=llama_cpp.llama_model_n_params(self._model),
-            size_bytes=llama_cpp.llama_model_size(self._model),
-            n_threads=self._n_threads,
-            n_layers=llama_cpp.llama_model_n_layer(self._model),
-            memory_bytes=llama_cpp.llama_model_size(self._model),
-            n_slots=1,
-            n_gpu_layers=0,
-            kv_type=KvType.F16,
-            flash_attention=True,
-            has_chat_template=self._has_template,
-        )
+        return self._loaded.facts
 
     def prompt_tokens(self, request: Request) -> list[int]:
         """The conversation as tokens, ready for the answer, or the raw prompt.
@@ -186,8 +151,7 @@ class LlamaRunner:
     def close(self) -> None:
         """Free batch, context and model."""
         llama_cpp.llama_batch_free(self._batch)
-        llama_cpp.llama_free(self._context)
-        llama_cpp.llama_model_free(self._model)
+        self._loaded.close()
 
     def _watch_abort(self, *, watch: bool) -> None:
         # the check costs a call into Python for each graph node: worth it in a long batch, not for single tokens
@@ -201,55 +165,6 @@ class LlamaRunner:
             llama_cpp.llama_memory_clear(self._memory, True)
             start = 0
         self._cached = self._cached[:start]
-
-    def _load_model(self, path: Path, settings: LoadSettings) -> Any:
-        self._library.forget_errors()
-        params = llama_cpp.llama_model_default_params()
-        params.use_extra_bufts = settings.use_extra_bufts
-        params.load_mode = (
-            llama_cpp.LLAMA_LOAD_MODE_MMAP if settings.use_mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
-        )
-        self._progress_callback = llama_cpp.llama_progress_callback(self._on_load_progress)
-        params.progress_callback = self._progress_callback
-        model = llama_cpp.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
-        if not model:
-            raise ModelInvalid(
-                f"The model file {path} can't be loaded ({self._library.last_error()}); choose another GGUF file."
-            )
-        if llama_cpp.llama_model_has_encoder(model) or not llama_cpp.llama_model_has_decoder(model):
-            llama_cpp.llama_model_free(model)
-            raise ModelInvalid(_NO_CHAT_MODEL.format(path=path))
-        return model
-
-    def _make_context(self, path: Path, n_ctx: int | None, settings: LoadSettings) -> Any:
-        trained: int = llama_cpp.llama_model_n_ctx_train(self._model)
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = min(n_ctx or DEFAULT_N_CTX, trained) if trained > 0 else n_ctx or DEFAULT_N_CTX
-        params.n_batch = params.n_ubatch = N_BATCH
-        params.n_seq_max = 1
-        params.n_threads = params.n_threads_batch = self._n_threads
-        params.type_k = params.type_v = llama_cpp.GGML_TYPE_F16
-        params.flash_attn_type = (
-            llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
-            if settings.flash_attention
-            else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        )
-        context = llama_cpp.llama_init_from_model(self._model, params)
-        if not context:
-            llama_cpp.llama_model_free(self._model)
-            raise ModelInvalid(
-                f"There is no room for a context of {params.n_ctx:,} tokens "
-                f"({self._library.last_error()}); choose a smaller n_ctx or a smaller model."
-            )
-        if not llama_cpp.llama_get_causal_attn(context):  # an embedding model
-            llama_cpp.llama_free(context)
-            llama_cpp.llama_model_free(self._model)
-            raise ModelInvalid(_NO_CHAT_MODEL.format(path=path))
-        return context
-
-    def _on_load_progress(self, _progress: float, _data: int | None) -> bool:
-        self._beat()
-        return True
 
     def _on_abort_check(self, _data: int | None) -> bool:
         self._beat()

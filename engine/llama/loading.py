@@ -1,0 +1,164 @@
+"""Loads a model and makes its context by a plan: weights, KV cache, and what they take of the machine.
+
+Runs in: engine child, engine thread only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import psutil
+
+from engine.errors import ModelInvalid
+from engine.llama.library import LlamaLibrary
+from engine.messages import Load, Loaded
+from engine.model import DEFAULT_N_CTX, KvType
+
+N_BATCH = 512
+KEPT_SEQUENCES = 16  # sequence ids beside the slots, for prefixes of finished requests
+_NO_CHAT_MODEL = "The model {path} does not write text; choose a chat model."
+_PROGRESS_STEP = 0.01
+_GGML_TYPES = {
+    KvType.F16: llama_cpp.GGML_TYPE_F16,
+    KvType.Q8_0: llama_cpp.GGML_TYPE_Q8_0,
+    KvType.Q4_0: llama_cpp.GGML_TYPE_Q4_0,
+}
+
+
+def default_threads() -> int:
+    """One thread a physical core that this process may use: more of them only wait for each other."""
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """Native handles of a model with one context; close() frees both."""
+
+    model: Any
+    context: Any
+    n_threads: int
+    n_seq_max: int
+    facts: Loaded
+
+    def close(self) -> None:
+        """Free context and model."""
+        llama_cpp.llama_free(self.context)
+        llama_cpp.llama_model_free(self.model)
+
+
+def load_model(
+    load: Load,
+    *,
+    library: LlamaLibrary,
+    beat: Callable[[], None],
+    on_progress: Callable[[float], None] = lambda _: None,
+    n_seq_max: int = 1,
+) -> LoadedModel:
+    """The model of the load message with a context by its plan. Raises ModelInvalid.
+
+    on_progress hears of each hundredth of the file; beat is called in between.
+    """
+    path = Path(load.path)
+    n_threads = 1 if load.settings.one_thread else load.n_threads or default_threads()
+    model = _load_weights(path, load, library=library, beat=beat, on_progress=on_progress)
+    try:
+        if llama_cpp.llama_model_has_encoder(model) or not llama_cpp.llama_model_has_decoder(model):
+            raise ModelInvalid(_NO_CHAT_MODEL.format(path=path))
+        context = _make_context(model, load, library=library, n_threads=n_threads, n_seq_max=n_seq_max)
+    except BaseException:
+        llama_cpp.llama_model_free(model)
+        raise
+    if not llama_cpp.llama_get_causal_attn(context):  # an embedding model
+        llama_cpp.llama_free(context)
+        llama_cpp.llama_model_free(model)
+        raise ModelInvalid(_NO_CHAT_MODEL.format(path=path))
+    facts = _facts(model, context, load, n_threads)
+    return LoadedModel(model=model, context=context, n_threads=n_threads, n_seq_max=n_seq_max, facts=facts)
+
+
+def _load_weights(
+    path: Path,
+    load: Load,
+    *,
+    library: LlamaLibrary,
+    beat: Callable[[], None],
+    on_progress: Callable[[float], None],
+) -> Any:
+    told = -1.0
+
+    def progress(fraction: float, _data: int | None) -> bool:
+        nonlocal told
+        if fraction - told >= _PROGRESS_STEP:
+            told = fraction
+            on_progress(min(max(fraction, 0.0), 1.0))
+        beat()
+        return True
+
+    library.forget_errors()
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = load.plan.n_gpu_layers
+    params.use_extra_bufts = load.settings.use_extra_bufts
+    params.load_mode = (
+        llama_cpp.LLAMA_LOAD_MODE_MMAP if load.settings.use_mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
+    )
+    callback = llama_cpp.llama_progress_callback(progress)
+    params.progress_callback = callback
+    model = llama_cpp.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
+    if not model:
+        raise ModelInvalid(
+            f"The model file {path} can't be loaded ({library.last_error()}); choose another GGUF file."
+        )
+    return model
+
+
+def _make_context(model: Any, load: Load, *, library: LlamaLibrary, n_threads: int, n_seq_max: int) -> Any:
+    n_ctx, trained = load.plan.n_ctx or DEFAULT_N_CTX, llama_cpp.llama_model_n_ctx_train(model)
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx = min(n_ctx, trained) if trained > 0 else n_ctx
+    params.n_batch = params.n_ubatch = N_BATCH
+    params.n_seq_max = n_seq_max
+    params.kv_unified = True  # all sequences share the cells: one may use the whole context
+    params.n_threads = params.n_threads_batch = n_threads
+    params.type_k = params.type_v = _GGML_TYPES[load.plan.kv_type]
+    params.flash_attn_type = (
+        llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+        if load.settings.flash_attention
+        else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    )
+    context = llama_cpp.llama_init_from_model(model, params)
+    if not context:
+        raise ModelInvalid(
+            f"There is no room for a context of {params.n_ctx:,} tokens "
+            f"({library.last_error()}); choose a smaller n_ctx or a smaller model."
+        )
+    return context
+
+
+def _facts(model: Any, context: Any, load: Load, n_threads: int) -> Loaded:
+    description = ctypes.create_string_buffer(256)
+    llama_cpp.llama_model_desc(model, description, len(description))
+    return Loaded(
+        description=description.value.decode("utf-8", "replace"),
+        n_ctx=llama_cpp.llama_n_ctx(context),
+        n_ctx_train=llama_cpp.llama_model_n_ctx_train(model),
+        n_vocab=llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model)),
+        n_params=llama_cpp.llama_model_n_params(model),
+        size_bytes=llama_cpp.llama_model_size(model),
+        n_threads=n_threads,
+        n_layers=llama_cpp.llama_model_n_layer(model),
+        memory_bytes=llama_cpp.llama_model_size(model),
+        n_slots=load.n_slots,
+        n_gpu_layers=load.plan.n_gpu_layers,
+        kv_type=load.plan.kv_type,
+        flash_attention=load.settings.flash_attention,
+        has_chat_template=llama_cpp.llama_model_chat_template(model, None) is not None,
+    )

@@ -97,6 +97,12 @@ class GgufFacts:
     fingerprint: (
         str  # sha256 of the header and the file's length: tells models apart without reading all of it
     )
+    weight_bytes_per_token: (
+        int  # read to compute one token: all tensors but a table of which only a row is looked up
+    )
+    kv_values_per_token: (
+        int | None
+    )  # numbers that the KV cache keeps; None where the layers differ or keep none
 
 
 class _Refused(Exception):
@@ -145,6 +151,8 @@ class _Header:
         self._reader = _Reader(head)
         self._strings_left = MAX_ARRAY_STRINGS
         self._values: dict[bytes, int | float | bytes] = {}
+        self._lists: set[bytes] = set()  # keys whose value above is the length of a list
+        self._tensor_bytes: dict[bytes, int] = {}
         self.n_tensors = 0
         self.version = 0
         self.data_offset = 0
@@ -155,6 +163,34 @@ class _Header:
         if not isinstance(value, bytes) or not value:
             raise _Refused("does not name its architecture")
         return value.decode("utf-8", "replace")
+
+    @property
+    def weight_bytes_per_token(self) -> int:
+        total = sum(self._tensor_bytes.values())
+        # without a tensor "output.weight" the table of embeddings is also the last matrix, and read as a whole
+        is_only_looked_up = b"output.weight" in self._tensor_bytes
+        return total - self._tensor_bytes.get(b"token_embd.weight", 0) * is_only_looked_up
+
+    @property
+    def kv_values_per_token(self) -> int | None:
+        n_layers, n_heads, width = (
+            self._number(key) for key in ("block_count", "attention.head_count", "embedding_length")
+        )
+        if not n_layers or not n_heads or not width:
+            return None
+        n_kv_heads = self._number("attention.head_count_kv", n_heads)
+        key_length = self._number("attention.key_length", width // n_heads)
+        value_length = self._number("attention.value_length", width // n_heads)
+        if n_kv_heads is None or key_length is None or value_length is None:
+            return None
+        return n_layers * n_kv_heads * (key_length + value_length)
+
+    def _number(self, key: str, default: int | None = None) -> int | None:
+        """A whole number of this architecture; None where it is a list or something else."""
+        full_key = f"{self.architecture}.{key}".encode()
+        value = self._values.get(full_key, default)
+        is_number = isinstance(value, int) and not isinstance(value, bool) and full_key not in self._lists
+        return int(value) if is_number and value is not None else None
 
     def parse(self) -> None:
         reader = self._reader
@@ -181,6 +217,8 @@ class _Header:
         if key in self._values:
             raise _Refused("is damaged: it has a key twice")
         kind = self._reader.count(_U32)
+        if kind == _ARRAY:
+            self._lists.add(key)
         self._values[key] = self._array() if kind == _ARRAY else self._value(kind)
 
     def _value(self, kind: int) -> int | float | bytes:
@@ -216,13 +254,11 @@ class _Header:
 
     def _tensors(self, alignment: int) -> None:
         places: list[tuple[int, int]] = []
-        names: set[bytes] = set()
         for _ in range(self.n_tensors):
             name = self._reader.text(MAX_TENSOR_NAME_BYTES, "a tensor's name")
-            if name in names:
+            if name in self._tensor_bytes:
                 raise _Refused("is damaged: it has a tensor twice")
-            names.add(name)
-            size_bytes = self._tensor_size_bytes()
+            size_bytes = self._tensor_bytes[name] = self._tensor_size_bytes()
             offset = self._reader.count()
             if offset % alignment:
                 raise _Refused("is damaged: a tensor is not aligned")
@@ -272,6 +308,8 @@ def parse_header(head: bytes, size_bytes: int) -> GgufFacts:
         size_bytes=size_bytes,
         data_offset=header.data_offset,
         fingerprint=digest.hexdigest(),
+        weight_bytes_per_token=header.weight_bytes_per_token,
+        kv_values_per_token=header.kv_values_per_token,
     )
 
 

@@ -41,6 +41,55 @@ def test_the_fingerprint_follows_the_header_and_the_length(tmp_path: Path) -> No
     assert len({same.fingerprint, longer.fingerprint, other.fingerprint}) == 3
 
 
+def shape_keys(**numbers: int) -> tuple[bytes, ...]:
+    return (
+        ARCHITECTURE,
+        *(
+            gguf_key(b"llama." + name.replace("__", ".").encode(), 4, struct.pack("<I", number))
+            for name, number in numbers.items()
+        ),
+    )
+
+
+LLAMA_SHAPE = {"block_count": 30, "attention__head_count": 9, "embedding_length": 576}
+
+
+def test_a_table_of_embeddings_is_read_whole_only_where_it_is_the_last_matrix_too() -> None:
+    table, other = gguf_tensor(b"token_embd.weight"), gguf_tensor(b"output.weight", offset=64)
+    tied = gguf_image(tensors=(table,))
+    apart = gguf_image(tensors=(table, other), data=bytes(100))
+    assert parse_header(tied, len(tied)).weight_bytes_per_token == 36
+    assert parse_header(apart, len(apart)).weight_bytes_per_token == 36
+
+
+@pytest.mark.parametrize(
+    ("keys", "values"),
+    [
+        (shape_keys(**LLAMA_SHAPE, attention__head_count_kv=3), 30 * 3 * (64 + 64)),
+        (shape_keys(**LLAMA_SHAPE), 30 * 9 * (64 + 64)),
+        (
+            shape_keys(**LLAMA_SHAPE, attention__key_length=128, attention__value_length=32),
+            30 * 9 * (128 + 32),
+        ),
+        (shape_keys(block_count=30), None),
+        (shape_keys(**{**LLAMA_SHAPE, "attention__head_count": 0}), None),
+        (
+            (
+                *shape_keys(**LLAMA_SHAPE),
+                gguf_key(b"llama.attention.head_count_kv", 9, struct.pack("<IQII", 4, 2, 3, 0)),
+            ),
+            None,
+        ),
+    ],
+    ids=["grouped heads", "each head its own", "own lengths", "unknown shape", "no heads", "layers differ"],
+)
+def test_the_header_tells_what_a_token_takes_in_the_kv_cache(
+    keys: tuple[bytes, ...], values: int | None
+) -> None:
+    image = gguf_image(keys=keys)
+    assert parse_header(image, len(image)).kv_values_per_token == values
+
+
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="no model file"):
         check_model_file(tmp_path / "nothing.gguf")

@@ -16,13 +16,9 @@ from pathlib import Path
 
 from engine.bounded_log import BoundedLog
 from engine.child_guard import PARENT_PID_NAME
-from engine.errors import EngineError, error_from_wire
 from engine.messages import (
     HEADER_BYTES,
     Alive,
-    Count,
-    Counted,
-    Failed,
     FromChild,
     ProtocolError,
     ToChild,
@@ -78,8 +74,8 @@ class EngineChild:
         self._log = log
         self._on_death = on_death
         self._inbox: asyncio.Queue[FromChild | ChildDied] = asyncio.Queue()
-        self._counts: dict[str, asyncio.Future[tuple[int, ...]]] = {}
-        self._expecting_s: list[float] = []
+        self._listener: Callable[[FromChild], None] | None = None
+        self._patience_s: float | None = None
         self._expected = asyncio.Event()
         self._n_frames = 0
         self._kill_reason: str | None = None
@@ -126,35 +122,41 @@ class EngineChild:
             stdin.write(frame_to_child(message))
 
     async def receive(self) -> FromChild:
-        """The next message that is no answer to count(). Raises ChildDied, again and again."""
+        """The next message; only before listen(). Raises ChildDied, again and again."""
         item = await self._inbox.get()
         if isinstance(item, ChildDied):
             self._inbox.put_nowait(item)
             raise item
         return item
 
-    async def count(self, message: Count, silence_s: float) -> list[int]:
-        """Ask for token counts. Raises ChildDied."""
+    def listen(self, listener: Callable[[FromChild], None]) -> None:
+        """From now on messages are handed over as they come, with nothing awaited in between.
+
+        One that was read meanwhile is handed over here. Raises ChildDied when it is too late.
+        """
         if self.death is not None:
             raise self.death
-        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self._counts[message.id] = future
-        try:
-            with self.expecting(silence_s):
-                self.post(message)
-                return list(await future)
-        finally:
-            self._counts.pop(message.id, None)
+        self._listener = listener
+        while not self._inbox.empty():
+            item = self._inbox.get_nowait()
+            assert not isinstance(item, ChildDied)
+            listener(item)
+
+    def expect(self, silence_s: float | None) -> None:
+        """From now on a child that says nothing for so long is killed; None: it may be silent."""
+        if silence_s != self._patience_s:
+            self._patience_s = silence_s
+            if silence_s is not None:
+                self._expected.set()
 
     @contextmanager
     def expecting(self, silence_s: float) -> Iterator[None]:
-        """While inside, a child that says nothing for so long is killed."""
-        self._expecting_s.append(silence_s)
-        self._expected.set()
+        """expect(), while inside."""
+        self.expect(silence_s)
         try:
             yield
         finally:
-            self._expecting_s.remove(silence_s)
+            self.expect(None)
 
     def kill(self, reason: str) -> None:
         """End it now; the reason becomes its death."""
@@ -214,29 +216,18 @@ class EngineChild:
 
     def _take(self, message: FromChild) -> None:
         self._n_frames += 1
-        match message:
-            case Alive():
-                pass
-            case Counted():
-                future = self._counts.get(message.id)
-                if future is not None and not future.done():
-                    future.set_result(message.counts)
-            case Failed() if message.id in self._counts:
-                error = error_from_wire(message.code, message.message, message.details)
-                self._fail_count(message.id, error)
-            case _:
-                self._inbox.put_nowait(message)
-
-    def _fail_count(self, count_id: str, error: EngineError | ChildDied) -> None:
-        future = self._counts[count_id]
-        if not future.done():
-            future.set_exception(error)
+        if (
+            isinstance(message, Alive) or self._kill_reason is not None
+        ):  # what it says while it is killed is void
+            return
+        if self._listener is not None:
+            self._listener(message)
+        else:
+            self._inbox.put_nowait(message)
 
     def _die(self, death: ChildDied) -> None:
         self.death = death
         self._inbox.put_nowait(death)
-        for count_id in self._counts:
-            self._fail_count(count_id, death)
         if not self._dismissed:
             self._on_death()
 
@@ -255,12 +246,14 @@ class EngineChild:
         seen, silent_s = self._n_frames, 0.0
         while self.death is None:
             await self._expected.wait()  # costs nothing while the child is idle
-            limit_s = max(self._expecting_s, default=0.0)
+            limit_s = self._patience_s
+            if limit_s is None:
+                self._expected.clear()
+                seen, silent_s = self._n_frames, 0.0
+                continue
             tick_s = min(limit_s / _TICKS, 1.0)
             await asyncio.sleep(tick_s)
-            if not self._expecting_s:
-                self._expected.clear()
-            if seen != self._n_frames or not self._expecting_s:
+            if seen != self._n_frames or self._patience_s != limit_s:
                 seen, silent_s = self._n_frames, 0.0
                 continue
             silent_s += tick_s

@@ -4,11 +4,13 @@ EngineError
 ├── ModelError          the model can't be used
 │   ├── ModelMissing    no file there
 │   ├── ModelInvalid    a file, but not one that can be loaded
+│   ├── ModelTooLarge   no room for it on this machine
 │   └── ModelSetAside   crashed the engine too often; refused until it is retried
 ├── RequestError        this request can't be served; the engine is well
 │   ├── RequestInvalid
 │   ├── PromptTooLong
-│   └── SchemaUnsupported
+│   ├── SchemaUnsupported
+│   └── EngineBusy      too many others at once
 ├── EngineDied          the child died twice under this request
 └── EngineStopped       the engine was asked to stop
 """
@@ -46,6 +48,12 @@ class ModelInvalid(ModelError):
     """The file exists and is no model that this engine can load."""
 
     code = "model_invalid"
+
+
+class ModelTooLarge(ModelError):
+    """The model, or what was asked for with it, does not fit into this machine's memory."""
+
+    code = "model_too_large"
 
 
 class ModelSetAside(ModelError):
@@ -100,6 +108,12 @@ class SchemaUnsupported(RequestError):
         return {"keyword": self.keyword}
 
 
+class EngineBusy(RequestError):
+    """More requests are in flight than the engine takes; the same request can be served later."""
+
+    code = "engine_busy"
+
+
 class EngineDied(EngineError):
     """The child died twice while it served this request."""
 
@@ -118,8 +132,10 @@ _BY_CODE: Mapping[str, type[EngineError]] = {
         EngineError,
         ModelMissing,
         ModelInvalid,
+        ModelTooLarge,
         ModelSetAside,
         RequestInvalid,
+        EngineBusy,
         EngineDied,
         EngineStopped,
     )

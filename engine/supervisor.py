@@ -6,7 +6,6 @@ Runs in: runtime process, event loop thread only.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import time
@@ -22,30 +21,28 @@ from engine.core import (
     MAX_PROMPT_CHARS,
     Embeddings,
     Finished,
-    Prefill,
     Priority,
     Request,
-    Restarted,
     StreamEvent,
+    Usage,
 )
+from engine.dispatcher import Dispatcher
 from engine.errors import (
-    EngineDied,
     EngineError,
     EngineStopped,
     ModelSetAside,
     RequestInvalid,
-    error_from_wire,
 )
 from engine.intact import IntactFiles
-from engine.job import Job
-from engine.messages import Count, Done, Failed, Progress, Texts
+from engine.job import Reply, Work
+from engine.messages import Count, Counted, Embed, Embedded, ForgetPrefix, SetLimits, Submit
 from engine.model import ModelSpec, PowerLimits
 from engine.restarts import DeathRecord, RestartPolicy, SetAside
 from engine.safe_settings import NOTICES, SafeMode, SettingsMemory
 from engine.start_up import Started, StartUp
 from engine.state_file import StateFile
 from engine.status import ALLOWED_TRANSITIONS, EngineCounters, EngineState, EngineStatus
-from engine.waiting_line import WaitingLine
+from engine.vectors import joined, parts_to_embed
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +95,7 @@ class Engine(Protocol):
 
 
 class EngineSupervisor(Engine):
-    """Keeps one child for one model. Requests wait by priority and arrival; the child serves one at a time.
+    """Keeps one child for one model. Every request goes to the child at once, which decides who waits.
 
     All methods belong to one event loop. state_file remembers which settings work on this computer and which file is whole; log_file takes
     the child's stderr (bounded); env is added to the child's clean environment.
@@ -137,15 +134,16 @@ class EngineSupervisor(Engine):
             on_death=self._note_death,
             is_stopping=self._stopping.is_set,
         )
-        self._line: WaitingLine[Job] = WaitingLine()
-        self._current: Job | None = None
+        self._dispatcher = Dispatcher(
+            patience_s=self._limits.work_s, on_change=self._work_changed, on_usage=self._note_usage
+        )
         self._child: EngineChild | None = None
         self._started: Started | None = None
         self._trust_memory = True
         self._start_lock = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._dispatcher: asyncio.Task[None] | None = None
-        self._count_ids = itertools.count()
+        self._keeper: asyncio.Task[None] | None = None
+        self._power_limits: PowerLimits | None = None
 
     # -- what the runtime calls --------------------------------------------------------------------------
 
@@ -157,20 +155,19 @@ class EngineSupervisor(Engine):
     async def stop(self, timeout_s: float = 5.0) -> None:
         """End the child; waiting requests fail with EngineStopped. Idempotent."""
         self._stopping.set()
-        dispatcher, self._dispatcher = self._dispatcher, None
-        if dispatcher is not None:
-            dispatcher.cancel()
-            await asyncio.gather(dispatcher, return_exceptions=True)
-        stopped = EngineStopped("The engine was stopped before the answer was done; ask again once it runs.")
-        for job in (self._current, *iter(self._line.pop, None)):
-            if job is not None:
-                job.events.put_nowait(stopped)
-        self._current = None
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        self._dispatcher.disconnect()
+        self._dispatcher.fail_all(
+            EngineStopped("The engine was stopped before the answer was done; ask again once it runs.")
+        )
         if self._child is not None:
             await self._child.close(timeout_s)
         async with self._start_lock:  # a start in progress has noticed by now
             self._child = self._started = None
-            self._set_state(EngineState.STOPPED, pid=None)
+            self._set_state(EngineState.STOPPED, pid=None, memory_bytes=None, load_progress=None)
 
     async def retry_model(self) -> None:
         """Forget the deaths of a model that was set aside, run the self-test again, and start."""
@@ -184,55 +181,63 @@ class EngineSupervisor(Engine):
     async def stream(self, request: Request) -> AsyncIterator[StreamEvent]:
         """Serve one request; closing the generator or cancelling the task aborts it.
 
-        Raises an EngineError: ModelMissing, ModelInvalid, ModelSetAside, PromptTooLong, RequestInvalid,
-        SchemaUnsupported, EngineDied or EngineStopped.
+        Raises an EngineError: ModelMissing, ModelInvalid, ModelTooLarge, ModelSetAside, PromptTooLong, RequestInvalid,
+        SchemaUnsupported, EngineBusy, EngineDied or EngineStopped.
         """
         self._refuse_when_unavailable()
-        job = Job(request)
-        self._line.push(job, request.priority)
-        self._ensure_dispatcher()
-        self._wake.set()
+        job = self._dispatcher.take_up(Submit(request=request))
+        self._see_to_child()
         try:
             while True:
                 event = await job.events.get()
                 if isinstance(event, EngineError):
                     raise event
+                assert not isinstance(event, Reply)
                 yield event
                 if isinstance(event, Finished):
                     return
         finally:
-            self._line.discard(job)
-            job.close()
+            self._dispatcher.leave(job)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has for this model. Raises as stream() does."""
-        self._refuse_when_unavailable()
         if sum(map(len, texts)) > MAX_PROMPT_CHARS:
             raise RequestInvalid(
                 f"There are more than {MAX_PROMPT_CHARS:,} characters to count; split the text."
             )
         clean = tuple(text.encode("utf-8", "replace").decode("utf-8") for text in texts)
-        for _ in range(2):
-            child = (await self._ensure_child()).child
-            message = Count(id=f"count-{next(self._count_ids)}", texts=clean)
-            with suppress(ChildDied):
-                return await child.count(message, self._limits.work_s)
-        raise EngineDied("The engine ended twice while it counted tokens; try again.")
+        reply = await self._call(Count(id="", texts=clean))
+        assert isinstance(reply, Counted)
+        return list(reply.counts)
 
     async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
         """The texts as vectors; only for an embedding model. Raises as stream() does."""
-        raise RequestInvalid("The model writes text and gives no vectors; choose an embedding model.")
+        parts = parts_to_embed(texts)
+        calls = [
+            asyncio.ensure_future(self._call(Embed(id="", texts=part, priority=priority))) for part in parts
+        ]
+        try:
+            replies = await asyncio.gather(*calls)
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+        return joined(parts, [reply for reply in replies if isinstance(reply, Embedded)])
 
     async def forget_prefix(self, name: str) -> None:
         """Drop a pinned prefix wherever it is kept, because its source is gone."""
+        await self._call(ForgetPrefix(id="", name=name))
 
     def set_limits(self, limits: PowerLimits) -> None:
         """What the surroundings allow from now on, also for children that are started later."""
+        self._power_limits = limits
+        if self._started is not None:
+            self._started.child.post(SetLimits(limits=limits))
 
     @property
     def counters(self) -> EngineCounters:
         """What the child counted since it was started."""
-        return EngineCounters()
+        return self._dispatcher.counters
 
     @property
     def status(self) -> EngineStatus:
@@ -249,104 +254,60 @@ class EngineSupervisor(Engine):
 
         return unsubscribe
 
-    # -- the dispatcher: hands one request after the other to the child ---------------------------------------
+    async def _call(self, work: Work) -> Reply:
+        """Work that has one answer and no stream."""
+        self._refuse_when_unavailable()
+        job = self._dispatcher.take_up(work)
+        self._see_to_child()
+        try:
+            while True:
+                event = await job.events.get()
+                if isinstance(event, EngineError):
+                    raise event
+                if isinstance(event, Reply):
+                    return event
+        finally:
+            self._dispatcher.leave(job)
 
-    def _ensure_dispatcher(self) -> None:
-        if self._dispatcher is None or self._dispatcher.done():
-            self._dispatcher = asyncio.create_task(self._dispatch(), name="engine-dispatch")
+    # -- the keeper: sees to it that there is a child when there is work ---------------------------------------
 
-    async def _dispatch(self) -> None:
+    def _see_to_child(self) -> None:
+        self._ensure_keeper()
+        if self._started is None or self._child_is_dead():
+            self._wake.set()
+
+    def _ensure_keeper(self) -> None:
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self._keep(), name="engine-keep")
+
+    async def _keep(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while (job := self._line.pop()) is not None:
-                self._current = job
-                try:
-                    await self._serve(job)
-                except EngineError as error:
-                    job.events.put_nowait(error)
-                except Exception:
-                    log.exception("the engine dispatcher failed on one request")
-                    job.events.put_nowait(EngineError("The engine failed on this request; try it again."))
-                finally:
-                    if job is self._current and not self._stopping.is_set():
-                        self._current = None
-            await self._revive()
-
-    async def _serve(self, job: Job) -> None:
-        """Run one request, a second time if the child dies. Raises EngineError."""
-        for attempt in (1, 2):
-            if not job.is_wanted():
-                return
-            started = await self._ensure_child()
-            if not job.is_wanted():  # the caller left while the engine started: nobody waits for this answer
-                return
+            if not self._dispatcher.has_work and not self._child_is_dead():
+                continue
             try:
-                await self._run_on(started.child, job)
-            except ChildDied as death:
-                if attempt == 2:
-                    raise EngineDied(
-                        f"The engine ended twice while it worked on this request ({death}); "
-                        "shorten the text or choose another model."
-                    ) from None
-                job.events.put_nowait(Restarted(reason=str(death)))
-            else:
-                return
-
-    async def _run_on(self, child: EngineChild, job: Job) -> None:
-        """Follow one request on one child to its end. Raises ChildDied or the request's own error."""
-        self._set_state(EngineState.BUSY)
-        try:
-            with child.expecting(self._limits.work_s):
-                job.submit_to(child)
-                while not await self._follow(child, job):
-                    pass
-        finally:
-            job.detach()
-            if child.death is None and not self._stopping.is_set():
-                self._set_state(EngineState.READY)
-
-    async def _follow(self, child: EngineChild, job: Job) -> bool:
-        """Pass one message on; True after the last one."""
-        message = await child.receive()
-        if isinstance(message, Texts):
-            for text in message.items:
-                if text.id != job.request.id:
-                    child.kill("spoke of a request that is not its own")
-                    return False
-                job.take(text)
-            return False
-        if getattr(message, "id", None) != job.request.id:
-            child.kill("spoke of a request that is not its own")
-            return False
-        match message:
-            case Progress():
-                job.events.put_nowait(
-                    Prefill(done_tokens=message.done_tokens, total_tokens=message.total_tokens)
-                )
-            case Done():
-                self._set_state(EngineState.BUSY, tokens_per_s=message.usage.tokens_per_s)
-                job.events.put_nowait(
-                    Finished(text=job.text, finish_reason=message.finish_reason, usage=message.usage)
-                )
-                return True
-            case Failed():
-                raise error_from_wire(message.code, message.message, message.details)
-            case _:
-                child.kill("spoke out of turn")
-        return False
-
-    async def _revive(self) -> None:
-        """Replace a child that died while it had nothing to do; a failure shows in the status."""
-        if self._child_is_dead():
-            with suppress(EngineError):
                 await self._ensure_child()
+            except EngineError as error:
+                self._dispatcher.fail_all(error)
+            except Exception:
+                log.exception("the engine could not be kept running")
+                self._dispatcher.fail_all(EngineError("The engine failed; try it again."))
+
+    def _work_changed(self) -> None:
+        state = self._status.state
+        if state in (EngineState.READY, EngineState.BUSY) and not self._child_is_dead():
+            state = EngineState.BUSY if self._dispatcher.is_busy else EngineState.READY
+        self._set_state(state, running=self._dispatcher.n_running, waiting=self._dispatcher.n_waiting)
+
+    def _note_usage(self, usage: Usage) -> None:
+        self._set_state(self._status.state, tokens_per_s=usage.tokens_per_s)
 
     # -- the child's life ------------------------------------------------------------------------------
 
     async def _ensure_child(self) -> Started:
         """The running child, or a new one. Raises EngineError."""
-        self._ensure_dispatcher()
+        self._ensure_keeper()
         async with self._start_lock:
             try:
                 return await self._child_or_new()
@@ -363,11 +324,11 @@ class EngineSupervisor(Engine):
             if self._started is not None:
                 await self._bury(self._started.child)
             try:
-                return await self._bring_up()
+                await self._bring_up()
             except ChildDied as death:
                 await self._after_death(str(death))
 
-    async def _bring_up(self) -> Started:
+    async def _bring_up(self) -> None:
         self._set_state(EngineState.STARTING, reason=None)
         try:
             started = await self._start_up.start(trust_memory=self._trust_memory)
@@ -385,13 +346,19 @@ class EngineSupervisor(Engine):
             n_ctx=started.facts.n_ctx,
             notice=NOTICES[started.mode],
             safe_mode=None if full_speed else started.mode.value,
+            embedding=started.facts.embedding,
+            memory_bytes=started.facts.memory_bytes,
         )
-        return started
+        if self._power_limits is not None:
+            started.child.post(SetLimits(limits=self._power_limits))
+        with suppress(ChildDied):  # noticed by whoever waits for it
+            self._dispatcher.connect(started.child)
 
     async def _bury(self, child: EngineChild) -> None:
         """Clear up after a child that died in service, and wait or set its model aside."""
         await child.bury()
         self._child = self._started = None
+        self._dispatcher.disconnect()
         await self._after_death(str(child.death))
 
     async def _after_death(self, reason: str) -> None:
@@ -413,6 +380,8 @@ class EngineSupervisor(Engine):
     def _note_death(self) -> None:
         if not self._stopping.is_set():
             self._set_state(self._status.state, deaths=self._status.deaths + 1)
+            if self._started is not None and self._started.child.death is not None:
+                self._dispatcher.lose_child(str(self._started.child.death))
             self._wake.set()
 
     def _child_is_dead(self) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from engine.bench.core import BenchFailed, Contender, Row, Scale, full_scale, quick_scale
 from engine.bench.hearth_engine import HearthEngine
@@ -48,9 +49,18 @@ class Wish:
     llama_class: bool
 
 
+class WrongUsage(Exception):
+    """The command line can't be understood; str() is one sentence."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise WrongUsage(f"{message[:1].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
+
+
 def parse(arguments: Sequence[str]) -> Wish:
-    """Raises SystemExit with code 2 and a sentence, or 0 after --help."""
-    parser = argparse.ArgumentParser(
+    """Raises WrongUsage, and SystemExit after --help."""
+    parser = _Parser(
         prog="hearth bench engine",
         description="Measure Hearth's engine, beside other programs where some are named.",
     )
@@ -175,15 +185,17 @@ def _say(line: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
-    wish = parse(arguments)
-    machine = describe_machine()
-    if machine.warning is not None:
-        _say(machine.warning)
+    is_json = "--json" in arguments
     try:
+        wish = parse(arguments)
+        machine = describe_machine()
+        if machine.warning is not None:
+            _say(machine.warning)
         rows = asyncio.run(_until_terminated(wish))
+    except WrongUsage as error:
+        return _end("usage", str(error), 2, as_json=is_json)
     except BenchFailed as error:
-        _say(str(error))
-        return 1
+        return _end("failed", str(error), 1, as_json=is_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         _say("Stopped; nothing is left running.")
         return 130
@@ -196,6 +208,17 @@ def main(arguments: Sequence[str]) -> int:
     if missed is not None:
         _say(missed)
     return 0 if missed is None else 1
+
+
+def _end(code: str, sentence: str, exit_code: int, *, as_json: bool) -> int:
+    """One sentence for a person; for a program the object that every command writes when it fails."""
+    if as_json:
+        sys.stdout.write(
+            json.dumps({"error": {"code": code, "message": sentence, "details": {}}}, ensure_ascii=False)
+            + "\n"
+        )
+    _say(sentence)
+    return exit_code
 
 
 async def _until_terminated(wish: Wish) -> list[Row]:

@@ -15,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+from agents.api import ListenOptions
 from agents.clock import SystemClock
 from agents.credentials import KeyOptions
 from agents.errors import HearthError, UsageProblem
@@ -40,6 +41,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="put the newest backup in the place of a damaged database, which is kept beside it",
     )
+    parser.add_argument(
+        "--listen", metavar="127.0.0.1:PORT", help="serve the models to other programs on this computer"
+    )
+    parser.add_argument("--api-key-file", type=Path, help="a file that holds the key for --listen")
     key = parser.add_mutually_exclusive_group()
     key.add_argument("--key-file", type=Path, help="a file that holds the database's key")
     key.add_argument("--passphrase", action="store_true", help="ask for the database's passphrase")
@@ -67,6 +72,15 @@ def _key_options(arguments: argparse.Namespace) -> KeyOptions:
     )
 
 
+def _listen_options(arguments: argparse.Namespace) -> ListenOptions | None:
+    if arguments.listen is None:
+        if arguments.api_key_file is not None:
+            raise UsageProblem("--api-key-file needs --listen 127.0.0.1:PORT.")
+        return None
+    file = arguments.api_key_file.expanduser().absolute() if arguments.api_key_file else None
+    return ListenOptions(address=arguments.listen, key_file=file)
+
+
 async def _serve(paths: HomePaths, arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
 
@@ -84,6 +98,7 @@ async def _serve(paths: HomePaths, arguments: argparse.Namespace) -> None:
         on_stop_asked=_arm_last_resort,
         say=_say,
         restore_backup=arguments.restore_backup,
+        listen=_listen_options(arguments),
     )
 
 

@@ -27,6 +27,7 @@ async def examine(
     agents: list[AgentInfo],
     last_tick: datetime | None,
     now: datetime,
+    listening: str | None = None,
 ) -> DoctorReport:
     """Every check, in the order in which trouble usually starts."""
     checks = [
@@ -35,6 +36,7 @@ async def examine(
         _database(store),
         await asyncio.to_thread(_backup, backups, now),
         _engine(engine),
+        _listener(listening),
         _scheduler(last_tick, now),
         *(_agent(agent) for agent in agents),
     ]
@@ -92,6 +94,12 @@ def _engine(status: EngineStatus) -> DoctorCheck:
         message = f"{name} is loaded." if not status.notice else f"{name} is loaded. {status.notice}"
         return DoctorCheck(name="engine", ok=True, message=message)
     return DoctorCheck(name="engine", ok=True, message=f"{name} is not loaded yet ({status.state.value}).")
+
+
+def _listener(sentence: str | None) -> DoctorCheck:
+    """Never a fault: it is there to be seen."""
+    message = sentence or "No network port is open; other programs use the home's socket."
+    return DoctorCheck(name="listener", ok=True, message=message)
 
 
 def _scheduler(last_tick: datetime | None, now: datetime) -> DoctorCheck:

@@ -6,6 +6,7 @@ HearthError                what the user can mend: str() is one sentence with th
 ├── NotFound               no such agent, run or conversation (HTTP 404, exit code 1)
 ├── Conflict               the state does not allow it: a finished run can't be cancelled (HTTP 409, exit code 1)
 ├── HomeProblem            the home directory can't be used: not writable, path too long (exit code 2)
+├── ListenProblem          the address for other programs can't be listened on (exit code 1)
 ├── AlreadyRunning         another runtime owns this home (exit code 1)
 ├── KeyProblem             the database's key is missing or needs a choice (exit code 2)
 ├── StoreProblem           the database can't be opened or written (exit code 1)
@@ -59,6 +60,10 @@ class Conflict(HearthError):
 class HomeProblem(HearthError):
     code = "home"
     exit_code = 2
+
+
+class ListenProblem(HearthError):
+    code = "listen"
 
 
 class AlreadyRunning(HearthError):

@@ -67,6 +67,11 @@ class HomePaths:
         return self.root / "key.json"
 
     @property
+    def api_key(self) -> Path:
+        """The key for programs that come over TCP, when no other file is named."""
+        return self.root / "api.key"
+
+    @property
     def engine_state(self) -> Path:
         """Settings that the engine found safe on this machine."""
         return self.root / "engine.json"

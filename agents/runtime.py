@@ -15,7 +15,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from agents import __version__, contract, doctor, views
-from agents.api import ApiServer, bind_socket, create_app
+from agents.api import (
+    ApiServer,
+    ListenOptions,
+    Metrics,
+    OpenDoor,
+    bind_socket,
+    create_app,
+    create_model_door,
+    open_door,
+)
 from agents.chat import Chat
 from agents.clock import Clock
 from agents.core import BUILT_IN_MODEL, FileState, NewOccurrence, RunStatus
@@ -23,6 +32,8 @@ from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, rememb
 from agents.errors import Damaged, NotFound, StoreProblem
 from agents.events import EventBus
 from agents.models.local import EnginePool
+from agents.models.metering import MeteredEngine
+from agents.models.served import ServedModels
 from agents.paths import HomePaths
 from agents.printable import printable
 from agents.registry import Registry
@@ -33,8 +44,8 @@ from agents.scheduling.service import FileTriggerService
 from agents.storage import Store
 from agents.storage.backups import Backups
 from agents.storage.restoring import open_or_restore
-from engine.builtin import built_in_model
-from engine.errors import EngineError
+from engine.builtin import built_in_embedder, built_in_model
+from engine.errors import EngineError, ModelMissing
 from engine.model import ModelSpec
 from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine, EngineSupervisor
@@ -66,11 +77,16 @@ class Runtime:
         clock: Clock,
         default_model: ModelSpec,
         make_engine: Callable[[ModelSpec], Engine] | None = None,
+        other_models: Sequence[ModelSpec] = (),
+        door: OpenDoor | None = None,
         notice: str | None = None,
         on_stop_asked: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`say` is told that the runtime is ready, and each notice, for a terminal."""
+        """`other_models` are served to programs beside the default one, at `door` too if there is one.
+
+        `say` is told that the runtime is ready, and each notice, for a terminal.
+        """
         self._paths = paths
         self._clock = clock
         self._key = key
@@ -84,11 +100,14 @@ class Runtime:
         self.store = store
         self.backups = Backups(paths=paths, store=store, key=key, clock=clock)
         self.bus = EventBus(clock)
+        self.metrics = Metrics()
+        self._make_bare_engine = make_engine or self._make_supervisor
         self.engines = EnginePool(
             default=default_model,
-            make_engine=make_engine or self._make_engine,
+            make_engine=self._make_engine,
             on_status=self._engine_changed,
         )
+        self.models = ServedModels(engines=self.engines, default=default_model, others=other_models)
         self.runs = RunManager(
             store=store,
             engines=self.engines,
@@ -112,6 +131,8 @@ class Runtime:
         )
         self.chat = Chat(store=store, engines=self.engines)
         self._api: ApiServer | None = None
+        self._door = door
+        self._door_api: ApiServer | None = None
 
     async def run(self) -> None:
         """Serves until somebody asks to stop, then ends everything in order."""
@@ -132,6 +153,7 @@ class Runtime:
         await self.registry.add_built_in()
         self._api = ApiServer(create_app(self, version=self.version), bind_socket(self._paths.socket))
         await self._api.start()
+        await self._open_door()
         log.info("serving, version %s, pid %d", self.version, os.getpid())
         for text in self._notices.values():
             self._say(text)
@@ -142,6 +164,15 @@ class Runtime:
         self._alarm.every(BACKUP_LOOK_S, self._look_at_backups)
         await self.registry.arm()
         self.runs.poke()
+
+    async def _open_door(self) -> None:
+        """Serves the models over TCP, if that was asked for."""
+        if self._door is None:
+            return
+        door = create_model_door(self, version=self.version, address=self._door.address, key=self._door.key)
+        self._door_api = ApiServer(door, self._door.listener)
+        await self._door_api.start()
+        self._say(self._door.sentence)
 
     async def _warm_up(self) -> None:
         """Loads the default model right away, so that the self-test is over before the first question."""
@@ -190,8 +221,10 @@ class Runtime:
 
     async def _stop_api(self) -> None:
         self.bus.close()
-        if self._api is not None:
-            await self._api.stop(3.0)
+        servers = [server for server in (self._api, self._door_api) if server is not None]
+        await asyncio.gather(*(server.stop(3.0) for server in servers))
+        if self._door is not None:
+            self._door.listener.close()
         self._paths.socket.unlink(missing_ok=True)
 
     # --- what the routes ask ---------------------------------------------------------------------
@@ -225,6 +258,7 @@ class Runtime:
             agents=await self.registry.list_agents(),
             last_tick=self.triggers.last_tick,
             now=self._clock.now(),
+            listening=self._door.sentence if self._door else None,
         )
 
     async def retry_engine(self) -> contract.EngineInfo:
@@ -303,6 +337,13 @@ class Runtime:
         self.bus.publish(contract.Notice(level=level, text=text))
 
     def _make_engine(self, spec: ModelSpec) -> Engine:
+        """An engine that is measured, whoever uses it."""
+        bare = self._make_bare_engine(spec)
+        engine = MeteredEngine(bare, model=spec.name, meter=self.metrics, clock=self._clock)
+        self.metrics.watch(spec.name, engine)
+        return engine
+
+    def _make_supervisor(self, spec: ModelSpec) -> Engine:
         return EngineSupervisor(
             model=spec,
             command=engine_command(),
@@ -326,6 +367,7 @@ async def serve(
     on_stop_asked: Callable[[], None],
     say: Callable[[str], None],
     restore_backup: bool = False,
+    listen: ListenOptions | None = None,
 ) -> None:
     """Opens the home's database and serves until asked to stop. The caller holds the home's lock.
 
@@ -333,18 +375,32 @@ async def serve(
     """
     default_model = ModelSpec(path=model, name=model.stem) if model else built_in_model()
     key = await asyncio.to_thread(resolve_key, paths, key_options)
-    opened = await open_or_restore(paths, key, clock=clock, restore=restore_backup)
-    # Only now: a key that does not open the database is not worth remembering.
-    await asyncio.to_thread(remember_key, paths, key)
+    with contextlib.ExitStack() as undo:
+        door = open_door(listen, home_key_file=paths.api_key) if listen else None
+        if door is not None:
+            undo.callback(door.listener.close)
+        opened = await open_or_restore(paths, key, clock=clock, restore=restore_backup)
+        # Only now: a key that does not open the database is not worth remembering.
+        await asyncio.to_thread(remember_key, paths, key)
+        undo.pop_all()
     runtime = Runtime(
         paths=paths,
         store=opened.store,
         key=key,
         clock=clock,
         default_model=default_model,
+        other_models=_embedders(),
+        door=door,
         notice=opened.notice,
         on_stop_asked=on_stop_asked,
         say=say,
     )
     on_runtime(runtime)
     await runtime.run()
+
+
+def _embedders() -> list[ModelSpec]:
+    """The model for vectors, where it is installed; without it everything else works."""
+    with contextlib.suppress(ModelMissing):
+        return [built_in_embedder()]
+    return []

@@ -46,6 +46,8 @@ class LaunchOptions:
     insecure_no_encryption: bool = False
     restore_backup: bool = False  # in the place of a damaged database
     model: Path | None = None  # a GGUF file instead of the built-in one
+    listen: str | None = None  # 127.0.0.1:PORT for other programs
+    api_key_file: Path | None = None  # holds their key; else the home keeps it
 
 
 def runtime_command(home: Path, options: LaunchOptions) -> list[str]:
@@ -61,6 +63,10 @@ def runtime_command(home: Path, options: LaunchOptions) -> list[str]:
         command += ["--restore-backup"]
     if options.model is not None:
         command += ["--model", str(options.model.absolute())]
+    if options.listen is not None:
+        command += ["--listen", options.listen]
+    if options.api_key_file is not None:
+        command += ["--api-key-file", str(options.api_key_file.absolute())]
     return command
 
 

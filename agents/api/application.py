@@ -1,4 +1,7 @@
-"""The routes of the local API; each calls one function of the runtime. Bodies are in agents/contract.py."""
+"""The owner's application on the home's socket: routes that each call one function of the runtime, and the model APIs.
+
+Bodies of the owner's routes are in agents/contract.py.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from agents import contract, views
+from agents.api.counting import Counted
+from agents.api.dialects import answer_refusal, is_model_path
+from agents.api.guard import Guard, Policy
+from agents.api.metrics import Metrics
+from agents.api.model_door import add_model_routes, unrouted
+from agents.api.refusals import Refusal, from_engine, internal
 from agents.chat import Chat
 from agents.core import RunStatus
 from agents.errors import HearthError, NeedsConsent
 from agents.events import EventBus
+from agents.models.served import ServedModels
 from agents.registry import Registry
 from agents.runs.manager import RunManager
 from agents.storage import Store
@@ -39,6 +50,8 @@ class Services(Protocol):
     registry: Registry
     runs: RunManager
     chat: Chat
+    models: ServedModels
+    metrics: Metrics
 
     async def status(self) -> contract.Status: ...
     async def doctor(self) -> contract.DoctorReport: ...
@@ -48,15 +61,17 @@ class Services(Protocol):
     def ask_to_stop(self) -> None: ...
 
 
-def create_app(services: Services, *, version: str) -> FastAPI:
-    """The application for one runtime."""
+def create_app(services: Services, *, version: str) -> ASGIApp:
+    """The application for one runtime, behind its guard: on a socket that only its owner opens there is no key."""
     app = FastAPI(title="Hearth", version=version, docs_url=None, redoc_url=None)
     _add_errors(app)
     _add_house_routes(app, services)
     _add_agent_routes(app, services)
     _add_run_routes(app, services)
     _add_chat_routes(app, services)
-    return app
+    add_model_routes(app, services)
+    guard = Guard(app, policy=Policy(), answer=answer_refusal)
+    return Counted(guard, metrics=services.metrics, all_paths=False)
 
 
 def _add_house_routes(app: FastAPI, services: Services) -> None:
@@ -209,8 +224,14 @@ def _add_errors(app: FastAPI) -> None:
         return _answer(error.http_status, _problem(error))
 
     @app.exception_handler(EngineError)
-    async def engine_error(_: Request, error: EngineError) -> Response:
+    async def engine_error(request: Request, error: EngineError) -> Response:
+        if is_model_path(request.url.path):
+            return answer_refusal(request.url.path, from_engine(error))
         return _answer(503, _problem(error))
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> Response:
+        return answer_refusal(request.url.path, refusal)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -220,10 +241,14 @@ def _add_errors(app: FastAPI) -> None:
         return _answer(422, contract.Problem(code="invalid_request", message=message))
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if is_model_path(request.url.path):
+            return answer_refusal(request.url.path, unrouted(error))
         return _answer(error.status_code, contract.Problem(code="http", message=f"{error.detail}."))
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> Response:
+    async def bug(request: Request, error: Exception) -> Response:
         log.error("a request failed with an unexpected error", exc_info=error)
+        if is_model_path(request.url.path):
+            return answer_refusal(request.url.path, internal())
         return _answer(500, INTERNAL_PROBLEM)

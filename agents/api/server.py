@@ -1,4 +1,4 @@
-"""Serves the API on the home's Unix socket. Runs in: the runtime's event loop."""
+"""Serves an application on a bound socket: the home's own, or the TCP door. Runs in: the runtime's event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from agents.errors import HomeProblem
 
@@ -46,7 +46,7 @@ class _Server(uvicorn.Server):
 class ApiServer:
     """One HTTP server for one app."""
 
-    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -54,6 +54,7 @@ class ApiServer:
             lifespan="off",
             ws="none",
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
         self._server = _Server(config)

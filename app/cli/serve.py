@@ -36,6 +36,17 @@ from app.cli.output import say
     is_flag=True,
     help="If the database is damaged, put its newest backup in its place and keep the damaged file.",
 )
+@click.option(
+    "--listen",
+    metavar="127.0.0.1:PORT",
+    help="Serve the models to other programs on this computer, in the ways of the OpenAI and Anthropic APIs.",
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file with the key that those programs must send (default: api.key in the home); made where there is none.",
+)
 @click.pass_obj
 def serve(
     call: Invocation,
@@ -45,6 +56,8 @@ def serve(
     passphrase_stdin: bool,
     insecure_no_encryption: bool,
     restore_backup: bool,
+    listen: str | None,
+    api_key_file: Path | None,
 ) -> None:
     """Run the runtime in the foreground, with no window.
 
@@ -58,6 +71,8 @@ def serve(
             "Choose one of --key-file, --passphrase, --passphrase-stdin and --insecure-no-encryption.",
             click.get_current_context(),
         )
+    if api_key_file is not None and listen is None:
+        raise click.UsageError("--api-key-file needs --listen 127.0.0.1:PORT.", click.get_current_context())
     from app.launch import LaunchOptions, runtime_command
 
     options = LaunchOptions(
@@ -65,6 +80,8 @@ def serve(
         insecure_no_encryption=insecure_no_encryption,
         restore_backup=restore_backup,
         model=model and model.expanduser(),
+        listen=listen,
+        api_key_file=api_key_file and api_key_file.expanduser(),
     )
     command = runtime_command(call.paths.root, options)
     if passphrase:

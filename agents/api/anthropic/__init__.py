@@ -1,0 +1,1 @@
+"""The Anthropic-compatible API: bodies turned into engine requests, and answers turned back."""

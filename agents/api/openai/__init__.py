@@ -1,0 +1,1 @@
+"""The OpenAI-compatible API: bodies turned into engine requests, and answers turned back."""

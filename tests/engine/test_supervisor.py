@@ -15,6 +15,7 @@ import pytest
 from engine.child_process import ChildLimits
 from engine.core import Delta, Finished, Prefill, Priority, Request, Restarted, StreamEvent
 from engine.errors import (
+    EngineBusy,
     EngineDied,
     EngineError,
     EngineStopped,
@@ -24,7 +25,7 @@ from engine.errors import (
     PromptTooLong,
     RequestInvalid,
 )
-from engine.model import ModelSpec
+from engine.model import ModelSpec, PowerLimits
 from engine.restarts import RestartPolicy
 from engine.status import EngineState
 from engine.supervisor import EngineSupervisor
@@ -260,6 +261,84 @@ async def test_a_child_that_dies_idle_is_replaced_before_anybody_asks(make: Make
         while engine.status.pid in {old, None} or engine.status.state is not EngineState.READY:
             await asyncio.sleep(0.02)
     assert engine.status.deaths == 1
+
+
+async def test_many_requests_are_in_the_child_at_once_and_a_death_repeats_each_of_them(make: Make) -> None:
+    engine = make()
+    await engine.start()
+    words = [f"answer {number} of many" for number in range(8)]
+    tasks = [asyncio.create_task(collect(engine, request(word, request_id="same"))) for word in words]
+    async with asyncio.timeout(20):
+        while engine.status.running < 1:
+            await asyncio.sleep(0.01)
+        assert engine.status.state is EngineState.BUSY
+        assert engine.status.running + engine.status.waiting == 8
+        assert engine.status.pid is not None
+        os.kill(engine.status.pid, signal.SIGKILL)
+        results = await asyncio.gather(*tasks)
+    assert [answer(events) for events in results] == words
+    for events in results:
+        assert [type(event) for event in events].count(Restarted) == 1
+        after = events[[type(event) for event in events].index(Restarted) + 1 :]
+        assert "".join(event.text for event in after if isinstance(event, Delta)) == answer(events)
+    assert (engine.status.running, engine.status.waiting) == (0, 0)
+    assert engine.status.state is EngineState.READY
+
+
+async def test_one_request_that_kills_takes_no_other_with_it(make: Make) -> None:
+    engine = make(env={"ENGINE_FAULT": "kill@token:9"})
+    await engine.start()
+    texts = ["short", "tiny", "long enough to kill", "small", "word"]
+    async with asyncio.timeout(20):
+        results = await asyncio.gather(
+            *(collect(engine, request(text)) for text in texts), return_exceptions=True
+        )
+    assert isinstance(results[2], EngineDied)
+    others = [result for index, result in enumerate(results) if index != 2]
+    assert [answer(events) for events in others if isinstance(events, list)] == [
+        "short",
+        "tiny",
+        "small",
+        "word",
+    ]
+    assert engine.status.deaths == 2
+
+
+async def test_a_reader_that_does_not_read_holds_nobody_up(make: Make) -> None:
+    engine = make()
+    lazy = engine.stream(request("lazy " * 20))
+    await anext(lazy)
+    async with asyncio.timeout(20):
+        assert answer(await collect(engine, request("quick"))) == "quick"
+        events = [event async for event in lazy]
+    assert answer(events) == "lazy " * 20
+
+
+async def test_more_requests_than_the_engine_takes_are_refused_and_the_others_are_served_as_before(
+    make: Make,
+) -> None:
+    engine = make(env={"ENGINE_FAULT": "hang@load"})
+    tasks = [asyncio.create_task(collect(engine, request("x"))) for _ in range(1024)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(EngineBusy, match="try again in a moment"):
+        await collect(engine, request("one too many"))
+    assert engine.status.waiting == 1024
+    await engine.stop(timeout_s=1.0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(result) for result in results} == {EngineStopped}
+
+
+async def test_limits_are_passed_on_also_to_later_children_and_embedding_a_chat_model_is_refused(
+    make: Make,
+) -> None:
+    engine = make()
+    engine.set_limits(PowerLimits(max_threads=1, background=True))
+    assert answer(await collect(engine, request("hi"))) == "hi"
+    engine.set_limits(PowerLimits())
+    with pytest.raises(EngineError, match="choose"):
+        await engine.embed(["text"])
+    assert answer(await collect(engine, request("on"))) == "on"
+    assert engine.status.deaths == 0
 
 
 async def test_the_self_test_finds_settings_that_survive_and_remembers_them(

@@ -27,6 +27,7 @@ MAX_KEPT_STRING_BYTES = 1_000_000
 MAX_HEADER_BYTES = 64 * 1024 * 1024  # the largest known headers have about 20 MB
 DEFAULT_ALIGNMENT = 32
 _STRING, _ARRAY = 8, 9
+_POOLING_NONE = 0
 
 # GGUF value type -> struct format of one little-endian value
 _SCALARS: Mapping[int, struct.Struct] = {
@@ -103,6 +104,9 @@ class GgufFacts:
     kv_values_per_token: (
         int | None
     )  # numbers that the KV cache keeps; None where the layers differ or keep none
+    makes_vectors: (
+        bool  # an embedding model or a reranker: it says how the states of its tokens become one vector
+    )
 
 
 class _Refused(Exception):
@@ -170,6 +174,10 @@ class _Header:
         # without a tensor "output.weight" the table of embeddings is also the last matrix, and read as a whole
         is_only_looked_up = b"output.weight" in self._tensor_bytes
         return total - self._tensor_bytes.get(b"token_embd.weight", 0) * is_only_looked_up
+
+    @property
+    def makes_vectors(self) -> bool:
+        return bool(self._number("pooling_type", _POOLING_NONE))
 
     @property
     def kv_values_per_token(self) -> int | None:
@@ -310,6 +318,7 @@ def parse_header(head: bytes, size_bytes: int) -> GgufFacts:
         fingerprint=digest.hexdigest(),
         weight_bytes_per_token=header.weight_bytes_per_token,
         kv_values_per_token=header.kv_values_per_token,
+        makes_vectors=header.makes_vectors,
     )
 
 

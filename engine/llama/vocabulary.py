@@ -61,6 +61,10 @@ class Vocabulary:
         """Tokens of plain text; control texts in it are only text."""
         return self._tokenize(text, add_special=False, parse_special=False)
 
+    def tokenize_document(self, text: str) -> list[int]:
+        """Tokens of plain text with the model's own marks around it, as an embedding model reads it."""
+        return self._tokenize(text, add_special=True, parse_special=False)
+
     def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode("utf-8")
         room = len(data) + 8

@@ -90,6 +90,27 @@ def test_the_header_tells_what_a_token_takes_in_the_kv_cache(
     assert parse_header(image, len(image)).kv_values_per_token == values
 
 
+def pooling(kind: int, value: bytes) -> bytes:
+    return gguf_key(b"llama.pooling_type", kind, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "makes_vectors"),
+    [
+        ((), False),
+        ((pooling(4, struct.pack("<I", 0)),), False),
+        ((pooling(4, struct.pack("<I", 1)),), True),
+        ((pooling(4, struct.pack("<I", 3)),), True),
+        ((pooling(8, gguf_text(b"mean")),), False),
+        ((gguf_key(b"bert.pooling_type", 4, struct.pack("<I", 1)),), False),
+    ],
+    ids=["none", "off", "mean", "last", "text", "another-architecture"],
+)
+def test_a_model_that_says_how_to_pool_makes_vectors(key: tuple[bytes, ...], makes_vectors: bool) -> None:
+    image = gguf_image(keys=(ARCHITECTURE, *key))
+    assert parse_header(image, len(image)).makes_vectors is makes_vectors
+
+
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="no model file"):
         check_model_file(tmp_path / "nothing.gguf")

@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv/bin
 SCREEN := tests/tools/with_screen.sh
 
-.PHONY: help setup setup-tests run demo test check soak screenshot lock clean
+.PHONY: help setup setup-tests run demo test check soak screenshot bench bench-peer lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,13 @@ soak: setup-tests  ## the tests that take long
 
 screenshot: setup-tests  ## the README's picture, taken from the real window
 	@sh $(SCREEN) sh tests/tools/screenshot.sh
+
+bench-peer: setup  ## compile llama-server, to compare the engine with; prints its path
+	@$(VENV)/python -B packaging/bench_peer.py
+
+bench: setup  ## measure the engine beside llama-server (about 6 minutes)
+	@peer=$$($(VENV)/python -B packaging/bench_peer.py | tail -n 1) && [ -n "$$peer" ] && \
+		exec $(VENV)/hearth bench engine --peer "llama-server=$$peer"
 
 lock: setup-tests  ## resolve the dependencies anew and write packaging/requirements (needs uv)
 	@$(VENV)/python packaging/lock.py

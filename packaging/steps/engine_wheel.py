@@ -3,21 +3,20 @@
 pip's cache does not know the CMake arguments, so a wheel with other flags could come out of it; it is not used here.
 """
 
-import hashlib
 import os
 import platform
 import shutil
 import sysconfig
-import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from steps.commands import Runner
+from steps.engine_source import EngineSource
 from steps.failure import SetupFailed
 from steps.lockfile import Pin
 from steps.progress import ProgressLine, in_words
-from steps.toolchain import build_jobs, cache_key, cmake_defines, cpu_fingerprint, find_compiler
+from steps.toolchain import cache_key, cmake_defines, cpu_fingerprint, find_compiler, jobs_here
 
 NAME = "llama-cpp-python"
 
@@ -70,6 +69,7 @@ class EngineBuilder:
         self._python = str(python)
         self._runner = runner
         self._cache = cache
+        self._source = EngineSource(python=python, runner=runner, cache=cache)
 
     def cached(self, recipe: Recipe) -> Path | None:
         """The wheel of an earlier build, if there is one."""
@@ -88,7 +88,7 @@ class EngineBuilder:
             return self.cached(recipe) or self._build(recipe)
 
     def _build(self, recipe: Recipe) -> Path:
-        source = self._unpacked(recipe.pin)
+        source = self._source.unpacked(recipe.pin)
         work = self._cache / "build" / recipe.key
         work.mkdir(parents=True, exist_ok=True)
         progress = ProgressLine("Compiling the engine (once for this machine)")
@@ -98,7 +98,7 @@ class EngineBuilder:
                 extra_env={
                     "CC": recipe.cc,
                     "CXX": recipe.cxx,
-                    "CMAKE_BUILD_PARALLEL_LEVEL": str(build_jobs(_cpus(), _memory_bytes())),
+                    "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs_here()),
                 },
                 on_line=progress.feed,
             )
@@ -130,58 +130,3 @@ class EngineBuilder:
             "--wheel-dir", str(out), str(source),
             *(f"--config-settings={name}={value}" for name, value in settings.items()),
         ]  # fmt: skip
-
-    def _unpacked(self, pin: Pin) -> Path:
-        """The source tree, kept at one place so that a build can be taken up again."""
-        digest = pin.hashes[0].removeprefix("sha256:")
-        home = self._cache / "source" / digest[:16]
-        ready = home / "unpacked"
-        if ready.is_file():
-            return home / ready.read_text(encoding="utf-8")
-        archive = self._archive(pin, digest)
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        with tarfile.open(archive) as tar:
-            if hasattr(tarfile, "data_filter"):
-                tar.extractall(home, filter="data")
-            else:  # Python before 3.11.4; the archive's hash has been checked
-                tar.extractall(home)  # noqa: S202
-        folder = next(path.name for path in home.iterdir() if path.is_dir())
-        ready.write_text(folder, encoding="utf-8")
-        return home / folder
-
-    def _archive(self, pin: Pin, digest: str) -> Path:
-        kept = self._cache / "source" / f"{digest}.tar.gz"
-        if kept.is_file() and _sha256(kept) == digest:
-            return kept
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            wanted = Path(folder) / "wanted.txt"
-            wanted.write_text(pin.as_lines(), encoding="utf-8")
-            download = [self._python, "-m", "pip", "download", "--no-deps", "--no-build-isolation"]
-            checked = ["--require-hashes", "--no-binary", NAME, "--dest", folder, "-r", str(wanted)]
-            done = self._runner.run([*download, *checked])
-            found = next(iter(Path(folder).glob("*.tar.gz")), None)
-            if not done or found is None or _sha256(found) != digest:
-                raise SetupFailed(
-                    f"The engine's source could not be downloaded. The last lines:\n{self._runner.tail(6)}\n"
-                    "Check the network and pip's settings, then run the same command again."
-                )
-            found.replace(kept)
-        return kept
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return None

@@ -118,3 +118,19 @@ def build_jobs(cpus: int, memory_bytes: int | None) -> int:
     """How many compilers to run at once: one per core, but never more than fit in memory at 1 GiB each."""
     by_memory = cpus if memory_bytes is None else memory_bytes // 2**30
     return max(1, min(cpus, by_memory))
+
+
+def jobs_here() -> int:
+    """How many compilers to run at once on this machine."""
+    return build_jobs(_cpus(), _memory_bytes())
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None

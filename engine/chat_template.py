@@ -21,8 +21,10 @@ import jinja2
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from engine.core import Message
+from engine.core import Message, Tool, ToolCall
 from engine.errors import ModelInvalid, RequestInvalid
+from engine.tool_calls import CallStyle
+from engine.tool_turns import described, turns_for_template
 
 MAX_TEMPLATE_CHARS = 262_144
 MAX_OUTPUT_CHARS = 8_000_000
@@ -34,6 +36,18 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 _WORD_JOINER = "\u2060"
+_PROBE_TOOL = Tool(
+    name="look_up",
+    description="Looks up a word.",
+    parameters={"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]},
+)
+_PROBE_CALL = ToolCall(id="probe0001", name="look_up", arguments='{"word": "hearth"}')
+_PROBE_RESULT = "a place for a fire"
+_PROBE = (
+    Message(role="user", content="What is a hearth?"),
+    Message(role="assistant", content="", tool_calls=(_PROBE_CALL,)),
+    Message(role="tool", content=_PROBE_RESULT, tool_call_id=_PROBE_CALL.id),
+)
 
 
 class _TooSlow(Exception):
@@ -74,17 +88,17 @@ def _time_limit(limit_s: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def special_text_pattern(texts: Sequence[str]) -> re.Pattern[str] | None:
+    """A pattern for disarm(); texts of one character are left alone, they can't be broken up."""
+    wanted = sorted({text for text in texts if len(text) > 1}, key=len, reverse=True)
+    return re.compile("|".join(re.escape(text) for text in wanted)) if wanted else None
+
+
 def disarm(content: str, special_texts: re.Pattern[str] | None) -> str:
     """Break up texts that the tokenizer would read as control tokens, so that content can't forge a turn."""
     if special_texts is None:
         return content
     return special_texts.sub(lambda match: match[0][0] + _WORD_JOINER + match[0][1:], content)
-
-
-def special_text_pattern(texts: Sequence[str]) -> re.Pattern[str] | None:
-    """A pattern for disarm(); texts of one character are left alone, they can't be broken up."""
-    wanted = sorted({text for text in texts if len(text) > 1}, key=len, reverse=True)
-    return re.compile("|".join(re.escape(text) for text in wanted)) if wanted else None
 
 
 class ChatTemplate:
@@ -108,24 +122,46 @@ class ChatTemplate:
         except (jinja2.TemplateError, RecursionError, MemoryError, ValueError, _TooSlow):
             raise ModelInvalid("The model's chat template can't be read; choose another model.") from None
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt, ready for the answer. Raises RequestInvalid when the template refuses the conversation."""
+        self.style = self._probe()
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template shows tools, calls and results to the model, in a format that can be read back."""
+        return self.style is not None
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+        """The prompt, ready for the answer. Raises RequestInvalid when the template refuses the conversation.
+
+        Where the template knows no tools, they are described in words and their results are turns of the user.
+        """
+        if self.style is None:
+            messages, tools = described(messages, tools), ()
         try:
-            return self._render(messages)
+            return self._render(messages, tools)
         except RequestInvalid:
             folded = _fold_system(messages)
             if folded is None:
                 raise
-            return self._render(folded)  # some templates know no system role
+            return self._render(folded, tools)  # some templates know no system role
 
-    def _render(self, messages: Sequence[Message]) -> str:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
+    def _probe(self) -> CallStyle | None:
+        """How the template writes a call, seen by letting it write one; None when it drops it or the way is unknown."""
+        try:
+            text = self._render(_PROBE, (_PROBE_TOOL,))
+        except RequestInvalid:
+            return None
+        if _PROBE_TOOL.description not in text or _PROBE_RESULT not in text:
+            return None
+        return next((style for style in CallStyle if style.format.shows(_PROBE_CALL.name, text)), None)
+
+    def _render(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        turns, offered = turns_for_template(messages, tools)
         parts: list[str] = []
         size = 0
         try:
             with _time_limit(self._time_limit_s):
                 for part in self._template.generate(
-                    messages=turns, add_generation_prompt=True, tools=None, **self._specials
+                    messages=turns, add_generation_prompt=True, tools=offered, **self._specials
                 ):
                     parts.append(part)
                     size += len(part)

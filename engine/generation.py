@@ -42,6 +42,11 @@ class TokenChooser(Protocol):
 class CallReader(Protocol):
     """Takes tool calls out of the text."""
 
+    @property
+    def in_calls(self) -> bool:
+        """Whether the text has come to its calls; no text of the answer follows."""
+        ...
+
     def feed(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
         """The text that belongs to no call, and the calls that are complete now."""
         ...
@@ -89,8 +94,11 @@ class Generation:
         self._arrived = clock()
         self._began: float | None = None
         self._first_token_at: float | None = None
+        self._text = ""  # of the step in work
+        self._calls: list[ToolCall] = []
         self._unreported = 0
-        self._held_logprobs: list[TokenLogprob] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._held_logprobs: list[TokenLogprob] = []  # of tokens whose text is still held back
         self._n_drafted = 0
         self._n_accepted = 0
 
@@ -110,22 +118,19 @@ class Generation:
             raise RuntimeError(f"{len(rows)} rows for {len(drafts)} drafts")
         if self._first_token_at is None:
             self._first_token_at = self._clock()
-        text = ""
-        calls: list[ToolCall] = []
-        reason: FinishReason | None = None
         n_accepted = 0
+        reason: FinishReason | None = None
         while reason is None:
             chosen = self.chooser.choose(rows[n_accepted])
-            new_text, new_calls, reason = self._take(chosen)
-            text += new_text
-            calls += new_calls
-            n_same = _n_same(chosen.tokens, drafts[n_accepted:])
+            taken = self._take(chosen)
+            reason = self._finish_reason(chosen.tokens, taken)
+            n_same = _n_same(taken, drafts[n_accepted:])
             n_accepted += n_same
-            if n_same < len(chosen.tokens) or n_accepted == len(drafts):
-                break
+            if n_same < len(taken):
+                break  # what follows the first draft that differs was computed for another text
         self._n_drafted += len(drafts)
         self._n_accepted += n_accepted
-        return self._step(text, tuple(calls), reason, n_accepted)
+        return self._step(reason, n_accepted)
 
     def usage(self, *, cached_tokens: int = 0) -> Usage:
         """Counts and times so far."""
@@ -143,39 +148,55 @@ class Generation:
             accepted_tokens=self._n_accepted,
         )
 
-    def _take(self, chosen: Chosen) -> tuple[str, tuple[ToolCall, ...], FinishReason | None]:
-        taken = chosen.tokens[: self._limit - self.sequence.n_generated]
-        self.sequence.tokens.extend(taken)
-        self._unreported += len(taken)
-        self._held_logprobs.extend(chosen.logprobs[: len(taken)])
-        text = self._utf8.feed(b"".join(map(self._piece, taken)))
-        calls: tuple[ToolCall, ...] = ()
-        if self._call_reader is not None:
-            text, calls = self._call_reader.feed(text)
+    def _take(self, chosen: Chosen) -> list[int]:
+        """Append what was chosen, up to the limit or a stop string; returns what was appended."""
+        taken: list[int] = []
+        for place, token in enumerate(chosen.tokens):
+            if self._stops.hit or self.sequence.n_generated >= self._limit:
+                break
+            self.sequence.tokens.append(token)
+            taken.append(token)
+            self._unreported += 1
+            self._held_logprobs += chosen.logprobs[place : place + 1]
+            self._read(self._utf8.feed(self._piece(token)))
+        return taken
+
+    def _read(self, text: str) -> None:
+        reader = self._call_reader
+        if reader is not None:
+            text, calls = reader.feed(text)
+            self._calls += calls
             self._n_calls += len(calls)
-        text = self._stops.feed(text)
-        reason = self._finish_reason(chosen.tokens, taken)
+        self._tell(self._stops.feed(text))
+        if reader is not None and reader.in_calls:
+            self._held_logprobs.clear()  # they belong to a call, which is no text
+
+    def _tell(self, text: str) -> None:
+        if text:
+            self._text += text
+            self._logprobs += self._held_logprobs
+            self._held_logprobs.clear()
+
+    def _step(self, reason: FinishReason | None, n_accepted: int) -> Step:
         if reason is not None and not self._stops.hit:
             if self._call_reader is not None:
-                text += self._stops.feed(self._call_reader.flush())
-            text += self._stops.flush()
-        return text, calls, reason
-
-    def _step(
-        self, text: str, calls: tuple[ToolCall, ...], reason: FinishReason | None, n_accepted: int
-    ) -> Step:
-        if not text and reason is None:
-            return Step(text="", tokens=0, calls=calls, finish_reason=None, n_accepted=n_accepted)
-        tokens, self._unreported = self._unreported, 0
-        logprobs, self._held_logprobs = tuple(self._held_logprobs), []
-        return Step(
-            text=text,
+                self._tell(self._stops.feed(self._call_reader.flush()))
+            self._tell(self._stops.flush())
+        tokens = 0
+        if self._text or self._calls or reason is not None:
+            tokens, self._unreported = self._unreported, 0
+        step = Step(
+            text=self._text,
             tokens=tokens,
-            logprobs=logprobs,
-            calls=calls,
+            logprobs=tuple(self._logprobs),
+            calls=tuple(self._calls),
             finish_reason=reason,
             n_accepted=n_accepted,
         )
+        self._text = ""
+        self._calls.clear()
+        self._logprobs.clear()
+        return step
 
     def _finish_reason(self, chosen: Sequence[int], taken: Sequence[int]) -> FinishReason | None:
         ended = FinishReason.TOOL_CALLS if self._n_calls else FinishReason.STOP

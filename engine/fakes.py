@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import re
 from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from engine.core import (
+    Alternative,
     Delta,
     Embeddings,
     Finished,
@@ -19,14 +21,36 @@ from engine.core import (
     Request,
     Restarted,
     StreamEvent,
+    TokenLogprob,
+    ToolCall,
+    ToolCalled,
     Usage,
 )
 from engine.errors import EngineError, EngineStopped
 from engine.model import PowerLimits
 from engine.status import EngineCounters, EngineState, EngineStatus
 
-Answer = str | EngineError | Restarted
-Script = Sequence[Answer] | Callable[[Request], str]
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer with tool calls after its text."""
+
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+
+
+Answer = str | Reply | EngineError | Restarted
+Script = Sequence[Answer] | Callable[[Request], str | Reply]
+
+
+def _logprobs(request: Request, piece: str) -> tuple[TokenLogprob, ...]:
+    """One token for the piece, where log-probabilities were asked for; those in its place come out evenly less likely."""
+    n_top = request.sampling.top_logprobs
+    if n_top is None:
+        return ()
+    data = base64.b64encode(piece.encode()).decode()
+    others = tuple(Alternative(token=index, data=data, logprob=-0.5 - index) for index in range(n_top))
+    return (TokenLogprob(chosen=Alternative(token=0, data=data, logprob=-0.5), top=others),)
 
 
 def _pieces(text: str) -> list[str]:
@@ -41,7 +65,7 @@ class ScriptedEngine:
     """
 
     def __init__(self, script: Script, *, delay_s: float = 0.0, n_ctx: int = 8192) -> None:
-        self._answer: Callable[[Request], str] | None = script if callable(script) else None
+        self._answer: Callable[[Request], str | Reply] | None = script if callable(script) else None
         self._answers: list[Answer] = [] if callable(script) else list(script)
         self._delay_s = delay_s
         self._status = EngineStatus(state=EngineState.STOPPED, model_name="scripted", n_ctx=n_ctx)
@@ -127,14 +151,19 @@ class ScriptedEngine:
         events: list[StreamEvent] = []
         prompt_tokens = sum((len(message.content) + 3) // 4 for message in request.messages)
         events.append(Prefill(done_tokens=prompt_tokens, total_tokens=prompt_tokens))
-        text = self._next_text(request, events)
-        pieces = _pieces(text)
+        reply = self._next_reply(request, events)
+        pieces = _pieces(reply.text)
         cut = pieces[: request.sampling.max_tokens]
-        events.extend(Delta(text=piece, tokens=1) for piece in cut)
+        events.extend(Delta(text=piece, tokens=1, logprobs=_logprobs(request, piece)) for piece in cut)
+        whole = len(cut) == len(pieces)
+        calls = reply.calls if whole else ()
+        events.extend(ToolCalled(call=call) for call in calls)
+        ended = FinishReason.TOOL_CALLS if calls else FinishReason.STOP
         events.append(
             Finished(
                 text="".join(cut),
-                finish_reason=FinishReason.STOP if len(cut) == len(pieces) else FinishReason.LENGTH,
+                finish_reason=ended if whole else FinishReason.LENGTH,
+                tool_calls=calls,
                 usage=Usage(
                     prompt_tokens=prompt_tokens, completion_tokens=len(cut), prefill_s=0.01, decode_s=0.01
                 ),
@@ -142,16 +171,19 @@ class ScriptedEngine:
         )
         return events
 
-    def _next_text(self, request: Request, events: list[StreamEvent]) -> str:
+    def _next_reply(self, request: Request, events: list[StreamEvent]) -> Reply:
         if self._answer is not None:
-            return self._answer(request)
+            answer = self._answer(request)
+            return answer if isinstance(answer, Reply) else Reply(text=answer)
         while self._answers:
-            answer = self._answers.pop(0)
-            if isinstance(answer, EngineError):
-                raise answer
-            if isinstance(answer, str):
-                return answer
-            events.append(answer)
+            scripted = self._answers.pop(0)
+            if isinstance(scripted, EngineError):
+                raise scripted
+            if isinstance(scripted, Reply):
+                return scripted
+            if isinstance(scripted, str):
+                return Reply(text=scripted)
+            events.append(scripted)
         raise EngineStopped("The scripted engine has no answer left; give the script one more.")
 
     def _set_state(self, state: EngineState) -> None:

@@ -1,12 +1,13 @@
 """The scripted engine behaves like an engine where it matters to its users."""
 
 import asyncio
+import base64
 
 import pytest
 
-from engine.core import Delta, Finished, FinishReason, Restarted, StreamEvent
+from engine.core import Delta, Finished, FinishReason, Restarted, StreamEvent, ToolCall, ToolCalled
 from engine.errors import EngineDied, EngineStopped
-from engine.fakes import ScriptedEngine
+from engine.fakes import Reply, ScriptedEngine
 from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine
 from tests.engine.support import request
@@ -76,3 +77,17 @@ async def test_requests_take_turns_and_the_status_tells() -> None:
 
 async def test_tokens_are_counted_roughly() -> None:
     assert await ScriptedEngine([]).count_tokens(["", "abcd", "abcde"]) == [0, 1, 2]
+
+
+async def test_tool_calls_come_after_the_text_and_log_probabilities_where_they_are_asked_for() -> None:
+    call = ToolCall(id="call-1", name="look", arguments="{}")
+    engine = ScriptedEngine([Reply(text="let me", calls=(call,)), "one two"])
+    events = await collect(engine)
+    assert events[-2] == ToolCalled(call=call)
+    last = events[-1]
+    assert isinstance(last, Finished)
+    assert (last.finish_reason, last.tool_calls) == (FinishReason.TOOL_CALLS, (call,))
+    [first, _] = [event for event in await collect(engine, top_logprobs=2) if isinstance(event, Delta)]
+    [logprob] = first.logprobs
+    assert base64.b64decode(logprob.chosen.data) == b"one"
+    assert len(logprob.top) == 2

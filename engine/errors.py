@@ -75,22 +75,27 @@ class RequestInvalid(RequestError):
 
 
 class PromptTooLong(RequestError):
-    """The prompt leaves no room for an answer in the context."""
+    """The prompt leaves no room for an answer in the context, or a text is longer than an embedding model takes."""
 
     code = "prompt_too_long"
 
-    def __init__(self, prompt_tokens: int, n_ctx: int) -> None:
+    def __init__(self, prompt_tokens: int, n_ctx: int, *, text_number: int | None = None) -> None:
         super().__init__(
             f"The prompt has {prompt_tokens:,} tokens and the model's context holds {n_ctx:,}; "
             "shorten the text or split it."
+            if text_number is None
+            else f"Text {text_number:,} has {prompt_tokens:,} tokens and the model takes {n_ctx:,} at a time; "
+            "split the text."
         )
         self.prompt_tokens = prompt_tokens
         self.n_ctx = n_ctx
+        self.text_number = text_number  # of several to embed, counted from 1
 
     @property
     def details(self) -> dict[str, int | str]:
-        """The two sizes."""
-        return {"prompt_tokens": self.prompt_tokens, "n_ctx": self.n_ctx}
+        """The two sizes, and which text it is."""
+        sizes: dict[str, int | str] = {"prompt_tokens": self.prompt_tokens, "n_ctx": self.n_ctx}
+        return sizes if self.text_number is None else sizes | {"text_number": self.text_number}
 
 
 class SchemaUnsupported(RequestError):
@@ -145,7 +150,12 @@ _BY_CODE: Mapping[str, type[EngineError]] = {
 def error_from_wire(code: str, message: str, details: Mapping[str, int | str]) -> EngineError:
     """Build the error that the child reported; an unknown code becomes a plain EngineError."""
     if code == PromptTooLong.code:
-        return PromptTooLong(int(details.get("prompt_tokens", 0)), int(details.get("n_ctx", 0)))
+        number = details.get("text_number")
+        return PromptTooLong(
+            int(details.get("prompt_tokens", 0)),
+            int(details.get("n_ctx", 0)),
+            text_number=None if number is None else int(number),
+        )
     if code == SchemaUnsupported.code:
         return SchemaUnsupported(str(details.get("keyword", "an unknown keyword")))
     return _BY_CODE.get(code, EngineError)(message)

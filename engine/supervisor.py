@@ -31,18 +31,19 @@ from engine.errors import (
     EngineError,
     EngineStopped,
     ModelSetAside,
+    PromptTooLong,
     RequestInvalid,
 )
 from engine.intact import IntactFiles
 from engine.job import Reply, Work
 from engine.messages import Count, Counted, Embed, Embedded, ForgetPrefix, SetLimits, Submit
-from engine.model import ModelSpec, PowerLimits
+from engine.model import CacheSpec, ModelSpec, PowerLimits
 from engine.restarts import DeathRecord, RestartPolicy, SetAside
 from engine.safe_settings import NOTICES, SafeMode, SettingsMemory
 from engine.start_up import Started, StartUp
 from engine.state_file import StateFile
 from engine.status import ALLOWED_TRANSITIONS, EngineCounters, EngineState, EngineStatus
-from engine.vectors import joined, parts_to_embed
+from engine.vectors import TEXTS_A_MESSAGE, behind, joined, parts_to_embed
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class EngineSupervisor(Engine):
     """Keeps one child for one model. Every request goes to the child at once, which decides who waits.
 
     All methods belong to one event loop. state_file remembers which settings work on this computer and which file is whole; log_file takes
-    the child's stderr (bounded); env is added to the child's clean environment.
+    the child's stderr (bounded); cache says how much state is kept outside the KV cache, and where; env is added to the child's clean environment.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class EngineSupervisor(Engine):
         command: Sequence[str],
         state_file: Path,
         log_file: Path | None = None,
+        cache: CacheSpec | None = None,
         clock: Callable[[], float] = time.monotonic,
         env: Mapping[str, str] | None = None,
         limits: ChildLimits | None = None,
@@ -123,6 +125,7 @@ class EngineSupervisor(Engine):
         state = StateFile(state_file)
         self._start_up = StartUp(
             model=model,
+            cache=cache or CacheSpec(),
             command=command,
             environment=lambda: clean_environment(os.environ, env),
             memory=SettingsMemory(state),
@@ -214,7 +217,12 @@ class EngineSupervisor(Engine):
         """The texts as vectors; only for an embedding model. Raises as stream() does."""
         parts = parts_to_embed(texts)
         calls = [
-            asyncio.ensure_future(self._call(Embed(id="", texts=part, priority=priority))) for part in parts
+            asyncio.ensure_future(
+                self._embed_part(
+                    Embed(id="", texts=part, priority=priority), n_before=number * TEXTS_A_MESSAGE
+                )
+            )
+            for number, part in enumerate(parts)
         ]
         try:
             replies = await asyncio.gather(*calls)
@@ -222,7 +230,14 @@ class EngineSupervisor(Engine):
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
-        return joined(parts, [reply for reply in replies if isinstance(reply, Embedded)])
+        return joined(parts, [reply for reply in replies if reply is not None])
+
+    async def _embed_part(self, message: Embed, *, n_before: int) -> Embedded | None:
+        try:
+            reply = await self._call(message)
+        except PromptTooLong as error:
+            raise behind(error, n_before) from None
+        return reply if isinstance(reply, Embedded) else None
 
     async def forget_prefix(self, name: str) -> None:
         """Drop a pinned prefix wherever it is kept, because its source is gone."""

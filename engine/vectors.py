@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Sequence
 
 from engine.core import MAX_EMBEDDING_TEXTS, MAX_PROMPT_CHARS, Embeddings
-from engine.errors import EngineError, RequestInvalid
+from engine.errors import EngineError, PromptTooLong, RequestInvalid
 from engine.messages import Embedded
 
 TEXTS_A_MESSAGE = 64  # more urgent texts go in between, and an answer stays far below the limit of a frame
@@ -21,6 +21,9 @@ def parts_to_embed(texts: Sequence[str]) -> list[tuple[str, ...]]:
         raise RequestInvalid(
             f"There are {len(texts):,} texts to embed; send 1 to {MAX_EMBEDDING_TEXTS:,} at a time."
         )
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            raise RequestInvalid(f"Text {number:,} is empty; leave it out.")
     if sum(map(len, texts)) > MAX_PROMPT_CHARS:
         raise RequestInvalid(
             f"The texts have more than {MAX_PROMPT_CHARS:,} characters; send fewer at a time."
@@ -32,6 +35,12 @@ def parts_to_embed(texts: Sequence[str]) -> list[tuple[str, ...]]:
             "A text holds half of a surrogate pair; send text that is valid Unicode."
         ) from None
     return [tuple(texts[at : at + TEXTS_A_MESSAGE]) for at in range(0, len(texts), TEXTS_A_MESSAGE)]
+
+
+def behind(error: PromptTooLong, n_texts: int) -> PromptTooLong:
+    """The child's complaint about a text of one message, with the text's place among all that were asked for."""
+    number = None if error.text_number is None else error.text_number + n_texts
+    return PromptTooLong(error.prompt_tokens, error.n_ctx, text_number=number)
 
 
 def joined(parts: Sequence[tuple[str, ...]], replies: Sequence[Embedded]) -> Embeddings:

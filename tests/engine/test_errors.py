@@ -26,6 +26,7 @@ from engine.errors import (
         EngineDied("It ended twice."),
         EngineStopped("It was stopped."),
         PromptTooLong(9_000, 8_192),
+        PromptTooLong(700, 512, text_number=3),
         SchemaUnsupported("uniqueItems"),
     ],
 )
@@ -50,5 +51,8 @@ def test_codes_are_distinct() -> None:
 def test_sentences_name_the_remedy() -> None:
     assert str(PromptTooLong(9_000, 8_192)) == (
         "The prompt has 9,000 tokens and the model's context holds 8,192; shorten the text or split it."
+    )
+    assert str(PromptTooLong(700, 512, text_number=3)) == (
+        "Text 3 has 700 tokens and the model takes 512 at a time; split the text."
     )
     assert "uniqueItems" in str(SchemaUnsupported("uniqueItems"))

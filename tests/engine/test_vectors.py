@@ -5,9 +5,9 @@ import struct
 
 import pytest
 
-from engine.errors import EngineError, RequestInvalid
+from engine.errors import EngineError, PromptTooLong, RequestInvalid
 from engine.messages import Embedded
-from engine.vectors import TEXTS_A_MESSAGE, joined, parts_to_embed
+from engine.vectors import TEXTS_A_MESSAGE, behind, joined, parts_to_embed
 
 
 def embedded(*vectors: tuple[float, ...], tokens: int = 1) -> Embedded:
@@ -30,6 +30,17 @@ def test_texts_are_split_in_order_and_put_together_again() -> None:
 def test_what_can_not_be_embedded_is_refused_with_a_sentence(texts: list[str]) -> None:
     with pytest.raises(RequestInvalid, match=r"\.$"):
         parts_to_embed(texts)
+
+
+@pytest.mark.parametrize("empty", ["", "  \n\t"])
+def test_a_text_without_a_word_is_refused_by_its_number(empty: str) -> None:
+    with pytest.raises(RequestInvalid, match="^Text 2 is empty; leave it out.$"):
+        parts_to_embed(["a", empty, "b"])
+
+
+def test_a_text_that_is_too_long_is_named_by_its_place_among_all() -> None:
+    error = behind(PromptTooLong(700, 512, text_number=3), TEXTS_A_MESSAGE)
+    assert str(error).startswith(f"Text {TEXTS_A_MESSAGE + 3} has 700 tokens")
 
 
 @pytest.mark.parametrize(

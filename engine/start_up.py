@@ -41,6 +41,7 @@ class StartUp:
         self,
         *,
         model: ModelSpec,
+        cache: CacheSpec,
         command: Sequence[str],
         environment: Callable[[], Mapping[str, str]],
         memory: SettingsMemory,
@@ -53,6 +54,7 @@ class StartUp:
         is_stopping: Callable[[], bool],
     ) -> None:
         self._model = model
+        self._cache = cache
         self._command = command
         self._environment = environment
         self._memory = memory
@@ -132,7 +134,7 @@ class StartUp:
                 n_threads=self._model.n_threads,
                 draft_path=None,
                 speculate=self._model.speculate,
-                cache=CacheSpec(),
+                cache=self._cache,
                 self_test=self_test,
             )
         )

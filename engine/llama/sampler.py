@@ -1,27 +1,32 @@
-"""Chooses tokens with llama.cpp's own samplers, behind the mask of a grammar where there is one.
+"""Chooses the tokens of one request from llama.cpp's logits, inside its constraint where there is one.
 
 Runs in: engine child, engine thread only.
 """
 
 from __future__ import annotations
 
-import secrets
+import base64
+import ctypes
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import llama_cpp
 import numpy as np
 
-from engine.core import SamplingParams
+from engine.core import Alternative, SamplingParams, TokenLogprob
 from engine.generation import Chosen
-from engine.llama.grammar import JsonGrammar
+from engine.llama.grammar import Grammar
 from engine.llama.vocabulary import Vocabulary
-
-PENALTY_LAST_N = 64
+from engine.sampling import Logits, TokenPicker, row_logprobs
 
 
 class LlamaChooser:
-    """A sampler chain for one request; close() frees it."""
+    """A TokenChooser. Raises RequestInvalid when a bias names a token that the model lacks.
+
+    Under a constraint the token is first chosen as if there were none; only if it does not fit, it is chosen again
+    among those that fit. That is the same distribution as choosing among them at once, and mostly spares the mask.
+    """
 
     def __init__(
         self,
@@ -30,82 +35,91 @@ class LlamaChooser:
         vocabulary: Vocabulary,
         sampling: SamplingParams,
         prompt_tail: Sequence[int],
-        grammar: JsonGrammar | None,
+        grammar: Grammar | None,
     ) -> None:
         self._context = context
         self._vocabulary = vocabulary
+        self._picker = TokenPicker(sampling, n_vocab=vocabulary.size, prompt=prompt_tail)
+        self._n_top = sampling.top_logprobs
         self._grammar = grammar
+        self._row = ctypes.c_float * vocabulary.size
         self._started = False
-        self._chain = _chain(sampling, vocabulary.size)
-        for token in prompt_tail[-PENALTY_LAST_N:]:
-            llama_cpp.llama_sampler_accept(self._chain, token)
+        self._waiting: deque[int] = deque()  # forced tokens that wait for their own logits
 
     @property
     def complete(self) -> bool:
-        """Whether the schema is fulfilled and nothing may follow."""
-        return self._grammar is not None and self._grammar.complete
+        """Whether the constraint is fulfilled and nothing may follow."""
+        return self._grammar is not None and not self._waiting and self._grammar.complete
 
     def choose(self, row: int) -> Chosen:
-        """The next token by the logits in that row of the last batch, and what the grammar forces behind it."""
-        return Chosen(tokens=self._choose(row))
+        """The next token by the logits in that row of the last batch, and what the constraint forces behind it.
 
-    def _choose(self, row: int) -> list[int]:
-        if self._grammar is None:
-            token = self._sample(row)
-            return [] if self._vocabulary.is_end(token) else [token]
-        if not self._started:
-            self._started = True
-            forced = self._accept_all(self._grammar.start())
-            if forced:
-                return forced
-        if self._grammar.complete:
-            return []
-        self._grammar.forbid(self._logits(row))
-        token = self._sample(row)
-        if self._vocabulary.is_end(token):
-            return []
-        return [token, *self._accept_all(self._grammar.accept(token))]
+        Where log-probabilities are wanted, forced tokens come one by one, each with its own.
+        """
+        logits = self._logits(row)
+        if not self._waiting:
+            tokens = self._next_tokens(logits)
+            if self._n_top is None:
+                return Chosen(tokens=tokens)
+            self._waiting.extend(tokens)
+            if not tokens:
+                return Chosen(tokens=[])
+        token = self._waiting.popleft()
+        return Chosen(tokens=[token], logprobs=(self._logprob(logits, token),))
 
     def close(self) -> None:
-        """Free the chain; the chooser can't be used afterwards."""
-        if self._chain is not None:
-            llama_cpp.llama_sampler_free(self._chain)
-            self._chain = None
+        """The chooser holds no native memory of its own but the grammar's."""
+        self._grammar = None
 
-    def _sample(self, row: int) -> int:
-        return int(llama_cpp.llama_sampler_sample(self._chain, self._context, row))
+    def _next_tokens(self, logits: Logits) -> list[int]:
+        grammar = self._grammar
+        if grammar is None:
+            token = self._picker.pick(self._picker.adjusted(logits))
+            return [] if self._vocabulary.is_end(token) else self._accepted([token])
+        if not self._started:
+            self._started = True
+            forced = grammar.forced()
+            if forced:
+                return self._accepted(forced)
+        if grammar.complete:
+            return []
+        token = self._pick_inside(grammar, logits)
+        if self._vocabulary.is_end(token):
+            return []
+        grammar.accept(token)
+        return self._accepted([token] if grammar.complete else [token, *grammar.forced()])
 
-    def _accept_all(self, tokens: list[int]) -> list[int]:
+    def _pick_inside(self, grammar: Grammar, logits: Logits) -> int:
+        adjusted = self._picker.adjusted(logits)
+        token = self._picker.pick(adjusted)
+        if grammar.allows(token):
+            return token
+        masked = grammar.masked(adjusted)
+        if not np.isfinite(
+            masked.max()
+        ):  # the bias forbids all that fits: the constraint is the stronger promise
+            masked = grammar.masked(logits)
+        return self._picker.pick(masked)
+
+    def _accepted(self, tokens: list[int]) -> list[int]:
         for token in tokens:
-            llama_cpp.llama_sampler_accept(self._chain, token)
+            self._picker.accept(token)
         return tokens
 
-    def _logits(self, row: int) -> Any:
-        pointer = llama_cpp.llama_get_logits_ith(self._context, row)
-        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary.size,))
-
-
-def _chain(sampling: SamplingParams, n_vocab: int) -> Any:
-    """The samplers in llama.cpp's usual order; temperature 0 is greedy."""
-    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-
-    def add(sampler: Any) -> None:
-        llama_cpp.llama_sampler_chain_add(chain, sampler)
-
-    if sampling.repeat_penalty != 1.0:
-        add(
-            llama_cpp.llama_sampler_init_penalties(n_vocab, PENALTY_LAST_N, sampling.repeat_penalty, 0.0, 0.0)
+    def _logprob(self, logits: Logits, token: int) -> TokenLogprob:
+        found = row_logprobs(logits, token, self._n_top or 0)
+        return TokenLogprob(
+            chosen=self._alternative(token, found.chosen),
+            top=tuple(self._alternative(other, value) for other, value in found.top),
         )
-    if sampling.temperature == 0.0:
-        add(llama_cpp.llama_sampler_init_greedy())
-        return chain
-    if sampling.top_k > 0:
-        add(llama_cpp.llama_sampler_init_top_k(sampling.top_k))
-    if sampling.top_p < 1.0:
-        add(llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1))
-    if sampling.min_p > 0.0:
-        add(llama_cpp.llama_sampler_init_min_p(sampling.min_p, 1))
-    add(llama_cpp.llama_sampler_init_temp(sampling.temperature))
-    seed = secrets.randbelow(2**32 - 1) if sampling.seed is None else sampling.seed
-    add(llama_cpp.llama_sampler_init_dist(seed))
-    return chain
+
+    def _alternative(self, token: int, logprob: float) -> Alternative:
+        data = base64.b64encode(self._vocabulary.shown(token)).decode("ascii")
+        return Alternative(token=token, data=data, logprob=logprob)
+
+    def _logits(self, row: int) -> Logits:
+        """A view of the row: valid until the next batch, never written to."""
+        pointer = llama_cpp.llama_get_logits_ith(self._context, row)
+        if not pointer:
+            raise RuntimeError(f"the batch has no logits in row {row}")
+        return np.frombuffer(self._row.from_address(ctypes.addressof(pointer.contents)), dtype=np.float32)

@@ -17,6 +17,7 @@ from engine.child_guard import (
     limit_resources,
     private_channel,
 )
+from engine.os_priority import lead_session
 
 MEMORY_SHARE = 0.9
 
@@ -28,6 +29,7 @@ def main() -> int:
         sys.stderr.write("This is the engine's own process; start Hearth with `hearth` instead.\n")
         return 2
     incoming, outgoing = private_channel()
+    lead_session()
     die_with_parent(int(parent_pid))
     import psutil
 
@@ -69,7 +71,7 @@ def _serve(incoming: int, outgoing: int) -> None:
             on_progress=lambda fraction: outbox.send(LoadProgress(fraction=fraction)),
         ),
     )
-    server.run(build=library.build)
+    server.run(build=library.build, devices=library.devices)
 
 
 if __name__ == "__main__":

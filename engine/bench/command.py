@@ -12,27 +12,28 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from engine.bench.core import BenchFailed, Contender, Row, Scale, full_scale, quick_scale
-from engine.bench.hearth_engine import HearthEngine
+from engine.bench.core import BenchFailed, Contender, Embedder, Row, Scale, full_scale, quick_scale
+from engine.bench.hearth_engine import HearthEmbedder, HearthEngine
 from engine.bench.llama_class import LlamaClass
-from engine.bench.llama_server import LlamaServer
+from engine.bench.llama_server import EMBEDDING_SETTINGS, LlamaServer
 from engine.bench.machine import describe_machine, read_bandwidth, usable_cores
 from engine.bench.other_programs import fixed_work, spinning
 from engine.bench.report import as_json, as_text, missed_sentence, progress_line
 from engine.bench.rows.catalogue import ROWS
 from engine.bench.stage import Stage
 from engine.bench.workload import Workload
-from engine.builtin import built_in_model
-from engine.errors import EngineError
+from engine.builtin import built_in_embedder, built_in_model
+from engine.errors import EngineError, ModelMissing
 from engine.gguf import check_model_file
 from engine.model import ModelSpec
 
 DEFAULT_N_CTX = 8192
+EMBEDDING_N_CTX = 4096  # of all slots together
 LLAMA_SERVER, LLAMA_CLASS = "llama-server", "llama-cpp-python"
 _F16_BYTES = 2
 
@@ -142,26 +143,21 @@ async def run(wish: Wish) -> list[Row]:
 async def _stage(wish: Wish, folder: Path) -> AsyncIterator[Stage]:
     n_cores = usable_cores()
     facts = check_model_file(wish.model.path)
-    ours = HearthEngine(model=wish.model, folder=folder)
-    peers: list[Contender] = []
-    try:
+    async with AsyncExitStack() as to_close:
+        ours = HearthEngine(model=wish.model, folder=folder)
+        to_close.push_async_callback(ours.close)
         await ours.open(n_parallel=1)
-        n_ctx = ours.n_ctx or DEFAULT_N_CTX
-        if wish.llama_server is not None:
-            peers.append(
-                LlamaServer(
-                    program=wish.llama_server,
-                    model=wish.model.path,
-                    n_ctx=n_ctx,
-                    n_threads=n_cores,
-                    folder=folder,
-                )
-            )
-        if wish.llama_class:
-            peers.append(LlamaClass(model=wish.model.path, n_ctx=n_ctx, n_threads=n_cores, folder=folder))
+        make_peers = _PeerMaker(wish=wish, n_threads=n_cores, folder=folder)
+        peers = make_peers.that_answer(wish.model.path, ours.n_ctx or DEFAULT_N_CTX)
+        embedders = make_peers.that_embed()
+        for peer in peers:
+            to_close.push_async_callback(peer.close)
+        for embedder in embedders:
+            to_close.push_async_callback(embedder.close)
         yield Stage(
             ours=ours,
-            peers=tuple(peers),
+            peers=peers,
+            embedders=embedders,
             workload=Workload(ours.count_tokens),
             scale=wish.scale,
             n_cores=n_cores,
@@ -172,9 +168,46 @@ async def _stage(wish: Wish, folder: Path) -> AsyncIterator[Stage]:
                 facts.weight_bytes_per_token + n_before * (facts.kv_values_per_token or 0) * _F16_BYTES
             ),
         )
-    finally:
-        for contender in (*peers, ours):
-            await contender.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PeerMaker:
+    """Makes the contenders that the command line names; none is started yet."""
+
+    wish: Wish
+    n_threads: int
+    folder: Path
+
+    def that_answer(self, model: Path, n_ctx: int) -> tuple[Contender, ...]:
+        peers: list[Contender] = []
+        if self.wish.llama_server is not None:
+            peers.append(self._server(self.wish.llama_server, model, n_ctx))
+        if self.wish.llama_class:
+            peers.append(LlamaClass(model=model, n_ctx=n_ctx, n_threads=self.n_threads, folder=self.folder))
+        return tuple(peers)
+
+    def that_embed(self) -> tuple[Embedder, ...]:
+        """Ours and llama-server, where the embedding model is there."""
+        try:
+            model = built_in_embedder()
+        except ModelMissing:
+            return ()
+        ours = HearthEmbedder(model=model, folder=self.folder)
+        if self.wish.llama_server is None:
+            return (ours,)
+        return ours, self._server(
+            self.wish.llama_server, model.path, EMBEDDING_N_CTX, extra=EMBEDDING_SETTINGS
+        )
+
+    def _server(self, program: Path, model: Path, n_ctx: int, extra: tuple[str, ...] = ()) -> LlamaServer:
+        return LlamaServer(
+            program=program,
+            model=model,
+            n_ctx=n_ctx,
+            n_threads=self.n_threads,
+            folder=self.folder,
+            extra=extra,
+        )
 
 
 def _say(line: str) -> None:

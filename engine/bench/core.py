@@ -76,6 +76,22 @@ class OwnEngine(Contender, Protocol):
         """End the child and start another that knows nothing but what lies on disk. Raises BenchFailed."""
 
 
+class Embedder(Protocol):
+    """A program that turns texts into vectors."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def open(self, *, n_parallel: int) -> None:
+        """Be ready; idempotent. Raises BenchFailed."""
+
+    async def close(self) -> None:
+        """End every process. Idempotent."""
+
+    async def embed(self, texts: Sequence[str]) -> None:
+        """All texts as vectors. Raises BenchFailed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Goal:
     """What a row must reach: a least ratio, or a greatest value of our own."""
@@ -155,6 +171,7 @@ class Scale:
     prefix_tokens: int
     tool_calls: int
     queue_tokens: int
+    texts: int
     fixed_work_s: float
 
     def __post_init__(self) -> None:
@@ -172,6 +189,7 @@ def full_scale(repeat: int = 5) -> Scale:
         prefix_tokens=2000,
         tool_calls=4,
         queue_tokens=64,
+        texts=64,
         fixed_work_s=1.5,
     )
 
@@ -186,5 +204,6 @@ def quick_scale(repeat: int = 2) -> Scale:
         prefix_tokens=2000,
         tool_calls=2,
         queue_tokens=24,
+        texts=32,
         fixed_work_s=0.5,
     )

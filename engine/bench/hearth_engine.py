@@ -6,6 +6,7 @@ Runs in: the benchmark's process, event loop thread only.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from engine.bench.core import Answer, BenchFailed
 from engine.core import Delta, Finished, FinishReason, Request, StreamEvent
 from engine.errors import EngineError
-from engine.model import ModelSpec
+from engine.model import CacheSpec, ModelSpec
 from engine.status import EngineCounters, EngineState
 from engine.supervisor import EngineSupervisor
 
@@ -26,7 +27,7 @@ _POLL_S = 0.01
 
 
 class HearthEngine:
-    """One model in one child; what it remembers on disk lies in `folder`."""
+    """One model in one child; what it remembers on disk lies in `folder`, encrypted as in a home."""
 
     name = "hearth"
     concurrent = True
@@ -34,6 +35,7 @@ class HearthEngine:
     def __init__(self, *, model: ModelSpec, folder: Path) -> None:
         self._model = model
         self._folder = folder
+        self._cache = CacheSpec(folder=folder / "prefixes", key=secrets.token_hex(32))
         self._engine: EngineSupervisor | None = None
         self._speculates = False
 
@@ -54,12 +56,7 @@ class HearthEngine:
     async def reopen(self, *, speculate: bool = False) -> None:
         await self.close()
         self._speculates = speculate
-        self._engine = EngineSupervisor(
-            model=replace(self._model, speculate=speculate),
-            command=[sys.executable, "-P", "-m", "engine"],
-            state_file=self._folder / "engine.json",
-            log_file=self._folder / "engine.log",
-        )
+        self._engine = _supervisor(replace(self._model, speculate=speculate), self._folder, self._cache)
         with _in_a_sentence():
             await self._engine.start()
 
@@ -118,6 +115,36 @@ class HearthEngine:
         with _in_a_sentence():
             async with aclosing(events):
                 yield events
+
+
+class HearthEmbedder:
+    """The embedding model in a child of its own, as the runtime holds it."""
+
+    name = "hearth"
+
+    def __init__(self, *, model: ModelSpec, folder: Path) -> None:
+        self._engine = _supervisor(model, folder, CacheSpec())
+
+    async def open(self, *, n_parallel: int) -> None:
+        with _in_a_sentence():
+            await self._engine.start()
+
+    async def close(self) -> None:
+        await self._engine.stop()
+
+    async def embed(self, texts: Sequence[str]) -> None:
+        with _in_a_sentence():
+            await self._engine.embed(texts)
+
+
+def _supervisor(model: ModelSpec, folder: Path, cache: CacheSpec) -> EngineSupervisor:
+    return EngineSupervisor(
+        model=model,
+        command=[sys.executable, "-P", "-m", "engine"],
+        state_file=folder / "engine.json",
+        log_file=folder / f"{model.path.stem}.log",
+        cache=cache,
+    )
 
 
 @contextmanager

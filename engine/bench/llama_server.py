@@ -9,7 +9,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 600.0
 SETTLE_TIMEOUT_S = 60.0
 _POLL_S = 0.02
+EMBEDDING_SETTINGS = ("--embedding", "--batch-size", "2048", "--ubatch-size", "2048")
 
 
 class LlamaServer:
@@ -46,7 +47,7 @@ class LlamaServer:
         self._model = model
         self._n_ctx = n_ctx
         self._n_threads = n_threads
-        self._log = folder / "llama-server.log"
+        self._log = folder / f"llama-server-{model.stem}.log"
         self._extra = extra
         self._child: Child | None = None
         self._n_parallel = 0
@@ -88,6 +89,10 @@ class LlamaServer:
                 if has_text(line):
                     return time.perf_counter() - started
         raise BenchFailed("llama-server ended an answer before its first text.")
+
+    async def embed(self, texts: Sequence[str]) -> None:
+        """For a server that was started with EMBEDDING_SETTINGS."""
+        await self._post("/v1/embeddings", {"input": list(texts), "encoding_format": "base64"})
 
     async def settle(self) -> None:
         deadline = time.monotonic() + SETTLE_TIMEOUT_S

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from engine.bench.core import Contender, OwnEngine, Scale
+from engine.bench.core import Contender, Embedder, OwnEngine, Scale
 from engine.bench.workload import Workload
 
 RunWork = Callable[[], Awaitable[float]]  # does the fixed work once; seconds of the slowest program
@@ -19,6 +20,7 @@ class Stage:
 
     ours: OwnEngine
     peers: tuple[Contender, ...]
+    embedders: tuple[Embedder, ...]  # ours first; none where no embedding model is installed
     workload: Workload
     scale: Scale
     n_cores: int
@@ -27,6 +29,7 @@ class Stage:
     read_bandwidth: Callable[[int], float]  # bytes a second that so many threads read from memory
     bytes_per_token: Callable[[int], int]  # read from memory for one token behind so many others
     clock: Callable[[], float] = time.perf_counter
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @property
     def concurrent_peers(self) -> list[Contender]:

@@ -48,6 +48,13 @@ async def rate_of(contender: Contender, requests: Sequence[Request], clock: Call
     return sum(answer.tokens for answer in answers) / (clock() - started)
 
 
+async def give_up(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel what still runs and wait until it has gone; how each ended is of no interest any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def rows_against(peers: Sequence[Contender], samples: Samples, row: Row) -> list[Row]:
     """`row`, which holds our own samples, beside the main peer: the first that works on many requests at once.
 

@@ -154,9 +154,9 @@ class Workload:
         text = f"{next(self._ids)}. Copy this text word by word, and write nothing else:\n{lines}"
         return self._request(messages=(Message(role="user", content=text),), max_tokens=max_tokens)
 
-    async def chunks(self, n_texts: int, n_tokens: int) -> list[str]:
+    async def passages(self, n_passages: int, n_tokens: int) -> list[str]:
         """Passages of about n_tokens tokens to be turned into vectors."""
-        return [await self._text(n_tokens) for _ in range(n_texts)]
+        return [await self._text(n_tokens) for _ in range(n_passages)]
 
     def _request(
         self,

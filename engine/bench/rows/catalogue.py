@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from engine.bench.core import Row
 from engine.bench.rows.decode import decode_1, decode_8, decode_contended
+from engine.bench.rows.embed import embed
 from engine.bench.rows.first_token import ttft_busy, ttft_warm_prefix
 from engine.bench.rows.neighbour import neighbour
 from engine.bench.rows.own_cost import python_share, queue_cost, speculation
@@ -28,6 +29,7 @@ ROWS: Mapping[str, Measure] = {
         python_share,
         queue_cost,
         speculation,
+        embed,
         roofline,
     )
 }

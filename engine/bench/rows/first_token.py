@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from engine.bench.core import BenchFailed, Contender, Goal, Row
 from engine.bench.stage import Stage
-from engine.bench.turns import in_turns, open_all, rows_against
+from engine.bench.turns import give_up, in_turns, open_all, rows_against
 from engine.core import Request
 
 N_BACKGROUND = 6
@@ -34,7 +34,7 @@ async def ttft_busy(stage: Stage) -> list[Row]:
             await stage.workload.document(stage.scale.background_tokens, BACKGROUND_ANSWER_TOKENS)
             for _ in range(N_BACKGROUND)
         ]
-        async with working_on(contender, background):
+        async with working_on(stage, contender, background):
             return await contender.first_token_s(stage.workload.question())
 
     samples = await in_turns(contenders, stage.scale.repeat, measure, warm_up=warm_up)
@@ -62,11 +62,11 @@ async def ttft_busy(stage: Stage) -> list[Row]:
 
 
 @asynccontextmanager
-async def working_on(contender: Contender, requests: list[Request]) -> AsyncIterator[None]:
+async def working_on(stage: Stage, contender: Contender, requests: list[Request]) -> AsyncIterator[None]:
     """The contender works on these requests meanwhile; afterwards they are given up. Raises BenchFailed if they ended before."""
     tasks = [asyncio.create_task(contender.answer(request)) for request in requests]
     try:
-        await asyncio.sleep(LEAD_S)
+        await stage.sleep(LEAD_S)
         yield
         for task in tasks:
             if task.done():
@@ -74,11 +74,7 @@ async def working_on(contender: Contender, requests: list[Request]) -> AsyncIter
         if all(task.done() for task in tasks):
             raise BenchFailed("The background work ended before it could disturb the measurement.")
     finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError, BenchFailed):
-                await task
+        await give_up(tasks)
 
 
 async def ttft_warm_prefix(stage: Stage) -> list[Row]:

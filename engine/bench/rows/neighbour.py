@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-from engine.bench.core import BenchFailed, Contender, Goal, Row
+from engine.bench.core import Contender, Goal, Row
 from engine.bench.stage import RunWork, Stage
-from engine.bench.turns import open_all, rows_against
+from engine.bench.turns import give_up, open_all, rows_against
 from engine.core import Priority
 
 N_AGENTS = 4
@@ -47,7 +47,7 @@ async def neighbour(stage: Stage) -> list[Row]:
 async def _beside(stage: Stage, contender: Contender, run: RunWork) -> tuple[float, int]:
     """Seconds of the work beside agents that write all the time, and the tokens of the answers that they finished."""
     async with _agents(stage, contender) as finished:
-        await asyncio.sleep(LEAD_S)
+        await stage.sleep(LEAD_S)
         took_s = await run()
         tokens = sum(finished)
     await contender.settle()
@@ -71,8 +71,4 @@ async def _agents(stage: Stage, contender: Contender) -> AsyncIterator[list[int]
             if task.done():
                 task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError, BenchFailed):
-                await task
+        await give_up(tasks)

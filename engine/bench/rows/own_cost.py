@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from statistics import median
 
 from engine.bench.core import BenchFailed, Goal, Row
 from engine.bench.rows.decode import MANY
 from engine.bench.stage import Stage
+from engine.bench.turns import give_up
 
 COUNTERS_LAG_S = 0.6  # the child tells at most each half second
 N_RUNNING = 16
@@ -26,7 +26,7 @@ async def python_share(stage: Stage) -> list[Row]:
         stories = [stage.workload.story(stage.scale.stream_tokens) for _ in range(MANY)]
         await asyncio.gather(*(ours.answer(story) for story in stories))
         await ours.settle()
-        await asyncio.sleep(COUNTERS_LAG_S)
+        await stage.sleep(COUNTERS_LAG_S)
         after = ours.counters
         python_s, native_s = after.python_s - before.python_s, after.native_s - before.native_s
         if native_s > 0:
@@ -78,11 +78,7 @@ async def _step_s(stage: Stage, n_waiting: int) -> float:
     try:
         gaps = await asyncio.gather(*running)
     finally:
-        for task in (*running, *waiting):
-            task.cancel()
-        for task in waiting:
-            with suppress(asyncio.CancelledError, BenchFailed):
-                await task
+        await give_up([*running, *waiting])
     # the first quarter is the time in which the prompts of the others are read
     late = [gap for stream in gaps for gap in stream[len(stream) // 4 :]]
     if not late:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.bounded_log import BoundedLog
+from engine.child_process import EngineChild
+from engine.core import Message, Priority, Request
+from engine.messages import Submit
 from engine.os_priority import ASSERT_EVERY_S, LOWER_AFTER_S, Lanes, SessionPriority, lift, priority_of
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's scheduling classes")
@@ -203,3 +208,38 @@ def test_lifting_a_process_that_is_gone_is_no_error(session_of_its_own: subproce
     session_of_its_own.communicate(b"")
     priority.lift()
     lift(session_of_its_own.pid)
+
+
+@linux_only
+def test_leading_a_session_takes_a_process_out_of_its_starters_group() -> None:
+    words = (
+        "from engine.os_priority import lead_session, priority_of; import os; lead_session(); lead_session()"
+    )
+    command = f"{words}; print(os.getsid(0) == os.getpid(), priority_of(os.getpid()) is not None)"
+    result = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
+    assert result.stdout.split() == [b"True", b"True"]
+
+
+@linux_only
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="a kernel without autogroups")
+@pytest.mark.parametrize(("priority", "nice"), [(Priority.INTERACTIVE, 0), (Priority.BACKGROUND, 19)])
+async def test_a_question_lifts_the_child_before_it_is_sent_and_background_work_does_not(
+    tmp_path: Path, priority: Priority, nice: int
+) -> None:
+    words = "import os; os.setsid(); os.write(2, b'.'); os.read(0, 1); import time; time.sleep(60)"
+    child = await EngineChild.spawn(
+        [sys.executable, "-c", words],
+        environment=dict(os.environ),
+        log=BoundedLog(tmp_path / "log"),
+        on_death=lambda: None,
+    )
+    try:
+        while os.getsid(child.pid) != child.pid:
+            await asyncio.sleep(0.01)
+        SessionPriority(child.pid).lower()
+        await asyncio.sleep(0.11)
+        request = Request(id="r", messages=(Message(role="user", content="?"),), priority=priority)
+        child.post(Submit(request=request))
+        assert Path(f"/proc/{child.pid}/autogroup").read_text().endswith(f"nice {nice}\n")
+    finally:
+        await child.bury()

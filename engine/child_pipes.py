@@ -6,17 +6,20 @@ Runs in: engine child; Inbox.read_forever on a thread of its own, all else on th
 from __future__ import annotations
 
 import os
-import queue
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Set
 
+from engine.core import Priority
 from engine.messages import (
     HEADER_BYTES,
     Abort,
     Alive,
     FromChild,
     ProtocolError,
+    Submit,
     ToChild,
     body_size,
     frame_from_child,
@@ -31,7 +34,10 @@ class Inbox:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._messages: queue.SimpleQueue[ToChild] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._orders: deque[ToChild] = deque()  # everything that is quickly done
+        self._requests: dict[Priority, deque[Submit]] = {priority: deque() for priority in Priority}
+        self._unread: set[str] = set()  # ids of the requests above
         self._aborted: set[str] = set()
 
     def read_forever(self) -> None:
@@ -48,16 +54,33 @@ class Inbox:
 
     def deliver(self, message: ToChild) -> None:
         """Queue a message for the engine thread; an abort is visible to it at once, also inside a batch."""
-        if isinstance(message, Abort):
-            self._aborted.add(message.id)
-        self._messages.put(message)
+        with self._changed:
+            match message:
+                case Submit():
+                    self._requests[message.request.priority].append(message)
+                    self._unread.add(message.request.id)
+                case Abort(id=id_):
+                    self._aborted.add(id_)
+                    if id_ not in self._unread:  # else the flag is found when the request is read
+                        self._orders.append(message)
+                case _:
+                    self._orders.append(message)
+            self._changed.notify()
 
     def next(self, *, wait: bool) -> ToChild | None:
-        """The oldest unread message; None when there is none and wait is off."""
-        try:
-            return self._messages.get(block=wait)
-        except queue.Empty:
-            return None
+        """The next message: orders first, then requests by priority and arrival. None when there is none and wait is off."""
+        with self._changed:
+            while (message := self._pop()) is None and wait:
+                self._changed.wait()
+            return message
+
+    def is_urgent(self, priority: Priority) -> bool:
+        """Whether an unread request goes before those of this priority."""
+        return any(self._requests[other] for other in Priority if other < priority)
+
+    def has_aborted(self, request_ids: Set[str]) -> bool:
+        """Whether an abort for one of these requests was read."""
+        return not self._aborted.isdisjoint(request_ids)
 
     def is_aborted(self, request_id: str) -> bool:
         """Whether an abort for this request was read."""
@@ -66,6 +89,16 @@ class Inbox:
     def forget_abort(self, request_id: str) -> None:
         """The request is done; its id may come again."""
         self._aborted.discard(request_id)
+
+    def _pop(self) -> ToChild | None:
+        if self._orders:
+            return self._orders.popleft()
+        for line in self._requests.values():
+            if line:
+                message = line.popleft()
+                self._unread.discard(message.request.id)
+                return message
+        return None
 
     def _read(self, size: int) -> bytes:
         parts: list[bytes] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.core import FinishReason, SamplingParams, TokenLogprob, ToolCall, Usage
-from engine.scheduler import Sequence as TokenSequence
+from engine.sequence import Sequence as TokenSequence
 from engine.text import StopMatcher, Utf8Stream
 
 

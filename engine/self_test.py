@@ -1,15 +1,27 @@
-"""A trial decode: proves that the settings at hand survive a prompt batch and single tokens on this computer."""
+"""A trial decode: proves that the settings at hand survive a prompt batch and single tokens on this computer.
+
+It also finds out whether a token has bit-identical logits alone and in a batch with others: whether the same seed
+gives the same text in any company.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from engine.core import Request, SamplingParams
 from engine.generation import TokenChooser
+from engine.kv_cache import SequenceMemory
+from engine.scheduler import Batch, Outcome, Run
+from engine.sequence import Sequence
+from engine.slots import Slot
 
 MIN_PROMPT_TOKENS = 64
 MAX_PROMPT_TOKENS = 96
 N_DECODED = 8
+N_COMPANY = 4  # sequences in the batch of the comparison
+_SHORT = 12  # tokens that the company has behind it
 # Long enough for every tokenizer: at two tokens a word it still exceeds MIN_PROMPT_TOKENS by far.
 _TEXT = " ".join(f"Line {number} of the trial reads the same as all the others." for number in range(1, 13))
 
@@ -18,44 +30,101 @@ class SelfTestFailed(Exception):
     """The engine survived and gave unusable numbers; safer settings may help."""
 
 
+class TrialContext(SequenceMemory, Protocol):
+    """The part of a context that the trial uses."""
+
+    def decode(self, batch: Batch) -> Outcome:
+        """Compute a batch."""
+        ...
+
+    def logits(self, row: int) -> np.ndarray[Any, Any]:
+        """A copy of a row of logits."""
+        ...
+
+
 class TrialRunner(Protocol):
     """The part of a runner that the trial uses."""
 
+    @property
+    def context(self) -> TrialContext:
+        """Computes."""
+        ...
+
+    @property
+    def n_seq_ids(self) -> int:
+        """Sequences that the context has room for."""
+        ...
+
     def tokenize(self, text: str) -> list[int]:
         """Tokens of plain text."""
-        ...
-
-    def reuse_prefix(self, tokens: list[int]) -> int:
-        """How many leading tokens are in the context already."""
-        ...
-
-    def decode(self, tokens: list[int], start: int) -> bool:
-        """Compute a batch."""
         ...
 
     def new_chooser(self, request: Request, prompt: list[int]) -> TokenChooser:
         """A sampler."""
         ...
 
-    def logits_are_finite(self) -> bool:
-        """Whether the last batch gave usable numbers."""
-        ...
 
+def run_self_test(runner: TrialRunner) -> bool:
+    """Compute one prompt batch and some tokens; returns whether batches are bit-stable.
 
-def run_self_test(runner: TrialRunner) -> None:
-    """Compute one prompt batch and some tokens. Raises SelfTestFailed; a crash is the caller's caller's to see."""
+    Raises SelfTestFailed; a crash is the caller's caller's to see.
+    """
     tokens = runner.tokenize(_TEXT)[:MAX_PROMPT_TOKENS]
     if len(tokens) < MIN_PROMPT_TOKENS:
         raise SelfTestFailed(f"The trial text has only {len(tokens)} tokens for this model.")
     trial = Request(id="self-test", prompt=_TEXT, sampling=SamplingParams(temperature=0.0))
     chooser = runner.new_chooser(trial, tokens)
     try:
-        start = runner.reuse_prefix(tokens)
-        batch = tokens[start:]
-        for _ in range(N_DECODED + 1):
-            if not runner.decode(batch, start) or not runner.logits_are_finite():
-                raise SelfTestFailed("The trial gave numbers that are not finite.")
-            start += len(batch)
-            batch = chooser.choose(-1).tokens or tokens[-1:]  # the model may want to end; the trial goes on
+        _try_tokens(runner, chooser, tokens)
     finally:
         chooser.close()
+        runner.context.trim(0, 0)
+    return runner.n_seq_ids >= N_COMPANY and _is_batch_stable(runner.context, tokens)
+
+
+def _try_tokens(runner: TrialRunner, chooser: TokenChooser, tokens: list[int]) -> None:
+    context = runner.context
+    start, batch = 0, tokens
+    for _ in range(N_DECODED + 1):
+        row = _compute(context, [(0, start, batch)])[0]
+        if not np.isfinite(row).all():
+            raise SelfTestFailed("The trial gave numbers that are not finite.")
+        start += len(batch)
+        batch = (
+            chooser.choose(len(batch) - 1).tokens or tokens[-1:]
+        )  # the model may want to end; the trial goes on
+
+
+def _is_batch_stable(context: TrialContext, tokens: list[int]) -> bool:
+    """The same tokens computed one sequence after the other, then all of them in each batch."""
+    prompts = [tokens[n : n + _SHORT] for n in range(N_COMPANY)]
+    alone = [_alone(context, prompt) for prompt in prompts]
+    together = [(number, 0, prompt) for number, prompt in enumerate(prompts)]
+    _compute(context, together)
+    rows = _compute(context, [(number, _SHORT, prompt[:1]) for number, prompt in enumerate(prompts)])
+    for number in range(N_COMPANY):
+        context.trim(number, 0)
+    return all(np.array_equal(left, right) for left, right in zip(alone, rows, strict=True))
+
+
+def _alone(context: TrialContext, prompt: list[int]) -> np.ndarray[Any, Any]:
+    _compute(context, [(0, 0, prompt)])
+    row = _compute(context, [(0, _SHORT, prompt[:1])])[0]
+    context.trim(0, 0)
+    return row
+
+
+def _compute(context: TrialContext, parts: list[tuple[int, int, list[int]]]) -> list[np.ndarray[Any, Any]]:
+    """One batch of (seq_id, start, tokens); the logits behind each part."""
+    runs: list[Run] = []
+    for seq_id, start, tokens in parts:
+        known = [0] * start + tokens  # only their number counts here
+        sequence = Sequence(request_id="self-test", tokens=known, n_prompt=0, slot=Slot(seq_id=seq_id))
+        runs.append(Run(sequence=sequence, start=start, tokens=tokens))
+    if context.decode(Batch(runs=tuple(runs))) is not Outcome.DONE:
+        raise SelfTestFailed("The trial batch did not end.")
+    rows, at = [], -1
+    for run in runs:
+        at += len(run.tokens)
+        rows.append(context.logits(at))
+    return rows

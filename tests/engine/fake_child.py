@@ -18,22 +18,19 @@ from engine.child_pipes import Inbox, Outbox
 from engine.errors import ModelInvalid
 from engine.faults import Faults
 from engine.messages import Load
-from engine.server import EngineServer, Runner
+from engine.runner import Runner
+from engine.scheduler import SPARE_SLOTS
+from engine.server import EngineServer
 from tests.engine.support import EchoRunner
-
-
-class SlowRunner(EchoRunner):
-    """Takes a moment for each batch, so that a test can act in between."""
-
-    def decode(self, tokens: list[int], start: int) -> bool:
-        time.sleep(0.02)
-        return super().decode(tokens, start)
 
 
 def load_runner(load: Load, _aborted: object) -> Runner:
     if os.environ.get("FAKE_CHILD") == "invalid":
         raise ModelInvalid("The model file can't be loaded; choose another.")
-    return SlowRunner(n_batch=64, n_ctx=load.plan.n_ctx or 4096)
+    # it takes a moment for each batch, so that a test can act in between
+    return EchoRunner(
+        n_batch=64, n_ctx=load.plan.n_ctx or 4096, n_seq_ids=load.n_slots + SPARE_SLOTS + 4, delay_s=0.02
+    )
 
 
 def main() -> None:

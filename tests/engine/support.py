@@ -14,6 +14,8 @@ from engine.messages import Load, Loaded
 from engine.model import CacheSpec, KvType, ModelSpec
 from engine.plans import LoadPlan
 from engine.safe_settings import LoadSettings
+from engine.snapshots import StateIdentity
+from tests.engine.fake_context import FakeContext
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_CHILD = (sys.executable, str(Path(__file__).with_name("fake_child.py")))
@@ -129,13 +131,21 @@ class EchoChooser(TokenChooser):
 class EchoRunner:
     """A runner whose tokens are bytes and whose answer is the prompt."""
 
-    def __init__(self, *, n_batch: int = 4, n_ctx: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        n_batch: int = 4,
+        n_ctx: int = 64,
+        n_seq_ids: int = 8,
+        can_rewind: bool = True,
+        delay_s: float = 0.0,
+    ) -> None:
         self.n_batch = n_batch
         self.n_ctx = n_ctx
-        self.decoded: list[tuple[int, list[int]]] = []
+        self.n_seq_ids = n_seq_ids
+        self.can_rewind = can_rewind
+        self.context = FakeContext(n_ctx=n_ctx, n_seq_ids=n_seq_ids, can_rewind=can_rewind, delay_s=delay_s)
         self.choosers: list[EchoChooser] = []
-        self.abort_next = False
-        self.cached: list[int] = []
 
     def facts(self) -> Loaded:
         return Loaded(
@@ -155,6 +165,9 @@ class EchoRunner:
             has_chat_template=False,
         )
 
+    def state_identity(self) -> StateIdentity:
+        return StateIdentity(model="echo", build="none", kv_type=KvType.F16, flash_attention=False)
+
     def prompt_tokens(self, request: Request) -> list[int]:
         text = request.prompt or "".join(message.content for message in request.messages)
         return list(text.encode())
@@ -168,15 +181,6 @@ class EchoRunner:
     def piece(self, token: int) -> bytes:
         return bytes([token])
 
-    def reuse_prefix(self, tokens: list[int]) -> int:
-        return 0
-
-    def decode(self, tokens: list[int], start: int) -> bool:
-        if self.abort_next:
-            return False
-        self.decoded.append((start, tokens))
-        return True
-
     def new_chooser(self, request: Request, prompt: list[int]) -> TokenChooser:
         chooser = EchoChooser(prompt)
         self.choosers.append(chooser)
@@ -184,9 +188,6 @@ class EchoRunner:
 
     def call_reader(self, request: Request) -> CallReader | None:
         return None
-
-    def logits_are_finite(self) -> bool:
-        return True
 
     def close(self) -> None:
         pass

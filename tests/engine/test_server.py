@@ -1,4 +1,4 @@
-"""The child's loop with a runner that needs no model: one thing at a time, aborts between batches, failures stay small."""
+"""The child's loop with a runner that needs no model: many answers at once, aborts in every place, small failures."""
 
 import os
 import threading
@@ -25,13 +25,24 @@ from engine.messages import (
     Progress,
     Submit,
     Texts,
+    ToChild,
     body_size,
     parse_from_child,
 )
+from engine.scheduler import Outcome
 from engine.server import EngineServer
-from tests.engine.support import EchoRunner, load_message
+from tests.engine.support import EchoChooser, EchoRunner, load_message
 
 LOAD = load_message(n_slots=4)
+
+
+class NeverBlocks(Inbox):
+    """Fails the test where the child would sleep until the next message."""
+
+    def next(self, *, wait: bool) -> ToChild | None:
+        message = super().next(wait=False)
+        assert message is not None or not wait, "the child has nothing to do"
+        return message
 
 
 class House:
@@ -39,7 +50,8 @@ class House:
 
     def __init__(self, runner: EchoRunner | None = None, *, load: Load = LOAD) -> None:
         self.runner = runner or EchoRunner(n_ctx=256)
-        self.inbox = Inbox(-1)
+        self.context = self.runner.context
+        self.inbox = NeverBlocks(-1)
         self.sent: list[FromChild] = []
         self.error: ModelInvalid | None = None
         self.server = EngineServer(
@@ -73,8 +85,9 @@ class House:
 
     def until(self, kind: type[FromChild]) -> FromChild:
         for _ in range(1000):
-            if self.sent and isinstance(self.sent[-1], kind):
-                return self.sent[-1]
+            found = next((message for message in self.sent if isinstance(message, kind)), None)
+            if found is not None:
+                return found
             self.server.turn()
         raise AssertionError(f"no {kind.__name__} came: {self.sent}")
 
@@ -94,7 +107,7 @@ def test_a_request_runs_from_progress_over_text_to_done() -> None:
     assert house.text() == "hello world"
     progress = [message.done_tokens for message in house.sent if isinstance(message, Progress)]
     assert progress == [0, 4, 8, 11]
-    assert [start for start, _ in house.runner.decoded[:3]] == [0, 4, 8]
+    assert [start for batch in house.context.batches[:3] for _, start, _ in batch] == [0, 4, 8]
     assert house.runner.choosers[0].closed
 
 
@@ -102,12 +115,12 @@ def test_an_abort_ends_the_request_before_its_next_batch() -> None:
     house = House()
     house.submit("x" * 100)
     house.turns(3)
-    batches = len(house.runner.decoded)
+    batches = len(house.context.batches)
     house.inbox.deliver(Abort(id="r"))
     done = house.until(Done)
     assert isinstance(done, Done)
     assert done.finish_reason is FinishReason.CANCELLED
-    assert len(house.runner.decoded) == batches
+    assert len(house.context.batches) == batches
     assert house.runner.choosers[0].closed
 
 
@@ -115,7 +128,7 @@ def test_an_abort_inside_a_batch_ends_the_request() -> None:
     house = House()
     house.submit("hello")
     house.turns(2)
-    house.runner.abort_next = True
+    house.context.outcomes = [Outcome.ABORTED]
     house.inbox.deliver(Abort(id="r"))
     done = house.until(Done)
     assert isinstance(done, Done)
@@ -180,7 +193,7 @@ def test_a_bug_fails_its_request_and_logs_no_private_text(
         raise KeyError("private text")
 
     with monkeypatch.context() as patch:
-        patch.setattr(house.runner, "decode", stumble)
+        patch.setattr(EchoChooser, "choose", stumble)
         house.submit("private text")
         failed = house.until(Failed)
     assert isinstance(failed, Failed)
@@ -205,15 +218,16 @@ def test_work_before_a_model_is_loaded_is_refused() -> None:
 def test_the_self_test_decodes_a_prompt_batch_and_single_tokens() -> None:
     house = House(load=Load(**{**vars(LOAD), "self_test": True}))
     house.until(Loaded)
-    sizes = [len(tokens) for _, tokens in house.runner.decoded]
-    assert sizes[0] >= 64
-    assert sizes[1:] == [1] * 8
+    sizes = [[len(tokens) for _, _, tokens in batch] for batch in house.context.batches]
+    assert sizes[0][0] >= 64
+    assert sizes[1:9] == [[1]] * 8
+    assert house.context.n_used() == 0, "the trial leaves nothing behind"
     assert house.runner.choosers[0].closed
 
 
-def test_a_self_test_without_usable_numbers_asks_for_safer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_self_test_without_usable_numbers_asks_for_safer_settings() -> None:
     house = House(load=Load(**{**vars(LOAD), "self_test": True}))
-    monkeypatch.setattr(house.runner, "logits_are_finite", lambda: False)
+    house.context.finite = False
     failed = house.until(LoadFailed)
     assert isinstance(failed, LoadFailed)
     assert failed.fault is LoadFault.SELF_TEST

@@ -52,12 +52,12 @@ class Child:
         said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
         return said[:160].rstrip(".")
 
-    async def end(self) -> None:
-        """Ask it to end, then make it."""
+    async def end(self, patience_s: float = END_TIMEOUT_S) -> None:
+        """Ask it to end, then make it, and all that it started."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.ended:
                 return
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.process.wait(), END_TIMEOUT_S)
+                await asyncio.wait_for(self.process.wait(), patience_s)

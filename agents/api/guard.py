@@ -13,7 +13,7 @@ from fastapi import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.api.listening import ApiKey
-from agents.api.refusals import Refusal
+from agents.api.refusals import TOO_LARGE, Refusal
 
 # The longest prompt that the engine takes, with every character escaped, and room for what stands around it.
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -50,7 +50,11 @@ class Guard:
         try:
             self._check(scope)
         except Refusal as refusal:
-            await self._answer(scope["path"], refusal)(scope, receive, send)
+            response = self._answer(scope["path"], refusal)
+            response.headers["Connection"] = (
+                "close"  # else the server would go on to read a body that nobody wants
+            )
+            await response(scope, receive, send)
             return
         await self._app(scope, _bounded(receive), send)
 
@@ -109,7 +113,9 @@ def _bounded(receive: Receive) -> Receive:
 
 def _too_large() -> Refusal:
     return Refusal(
-        413, f"The body is larger than {MAX_BODY_BYTES // 2**20} MB; split the text.", code="body_too_large"
+        TOO_LARGE,
+        f"The body is larger than {MAX_BODY_BYTES // 2**20} MB; split the text.",
+        code="body_too_large",
     )
 
 

@@ -147,15 +147,11 @@ def read_or_make_key(file: Path) -> ApiKey:
         raise UsageProblem(
             f"The API key file {file} can't be read: {error.strerror}; name another."
         ) from None
-    with os.fdopen(descriptor, "rb") as opened:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode):
-            raise UsageProblem(f"The API key file {file} is not a file; name one that holds the key.")
-        if info.st_mode & _OTHERS or info.st_uid != os.geteuid():
-            raise UsageProblem(
-                f"The API key file {file} is open to other users; make it yours and close it with `chmod 600 {file}`."
-            )
-        raw = opened.read(MAX_KEY_BYTES + 1)
+    try:
+        _check_key_file(file, os.fstat(descriptor))
+        raw = os.read(descriptor, MAX_KEY_BYTES + 1)
+    finally:
+        os.close(descriptor)
     try:
         key = raw.decode("ascii").strip()
     except UnicodeDecodeError:
@@ -166,6 +162,15 @@ def read_or_make_key(file: Path) -> ApiKey:
             "it, or remove it and a new key is made."
         )
     return ApiKey.of(key)
+
+
+def _check_key_file(file: Path, info: os.stat_result) -> None:
+    if not stat.S_ISREG(info.st_mode):
+        raise UsageProblem(f"The API key file {file} is not a file; name one that holds the key.")
+    if info.st_mode & _OTHERS or info.st_uid != os.geteuid():
+        raise UsageProblem(
+            f"The API key file {file} is open to other users; make it yours and close it with `chmod 600 {file}`."
+        )
 
 
 def _make_key(file: Path) -> ApiKey:

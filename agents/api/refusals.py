@@ -14,6 +14,7 @@ from engine.errors import (
 
 BUSY = "engine_busy"
 INTERNAL = "internal"
+TOO_LARGE = 413
 CLIENT_GONE = 499  # nobody reads it; the number that web servers log for this
 
 
@@ -37,12 +38,10 @@ class Refusal(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the official clients read before they ask again by themselves."""
+        """What the official clients read before they ask again by themselves; the rest of a large body is not read."""
         if self.retry is None:
-            return {}
-        if self.retry:
-            return {"Retry-After": "1"}
-        return {"x-should-retry": "false"}
+            return {"Connection": "close"} if self.status == TOO_LARGE else {}
+        return {"Retry-After": "1"} if self.retry else {"x-should-retry": "false"}
 
 
 def invalid(message: str, *, param: str | None = None, code: str | None = None) -> Refusal:

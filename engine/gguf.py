@@ -104,6 +104,9 @@ class GgufFacts:
     kv_values_per_token: (
         int | None
     )  # numbers that the KV cache keeps; None where the layers differ or keep none
+    n_layers: int | None
+    n_ctx_train: int | None
+    has_window: bool  # some layers keep only the newest tokens
     makes_vectors: (
         bool  # an embedding model or a reranker: it says how the states of its tokens become one vector
     )
@@ -177,23 +180,23 @@ class _Header:
 
     @property
     def makes_vectors(self) -> bool:
-        return bool(self._number("pooling_type", _POOLING_NONE))
+        return bool(self.number("pooling_type", _POOLING_NONE))
 
     @property
     def kv_values_per_token(self) -> int | None:
         n_layers, n_heads, width = (
-            self._number(key) for key in ("block_count", "attention.head_count", "embedding_length")
+            self.number(key) for key in ("block_count", "attention.head_count", "embedding_length")
         )
         if not n_layers or not n_heads or not width:
             return None
-        n_kv_heads = self._number("attention.head_count_kv", n_heads)
-        key_length = self._number("attention.key_length", width // n_heads)
-        value_length = self._number("attention.value_length", width // n_heads)
+        n_kv_heads = self.number("attention.head_count_kv", n_heads)
+        key_length = self.number("attention.key_length", width // n_heads)
+        value_length = self.number("attention.value_length", width // n_heads)
         if n_kv_heads is None or key_length is None or value_length is None:
             return None
         return n_layers * n_kv_heads * (key_length + value_length)
 
-    def _number(self, key: str, default: int | None = None) -> int | None:
+    def number(self, key: str, default: int | None = None) -> int | None:
         """A whole number of this architecture; None where it is a list or something else."""
         full_key = f"{self.architecture}.{key}".encode()
         value = self._values.get(full_key, default)
@@ -318,6 +321,9 @@ def parse_header(head: bytes, size_bytes: int) -> GgufFacts:
         fingerprint=digest.hexdigest(),
         weight_bytes_per_token=header.weight_bytes_per_token,
         kv_values_per_token=header.kv_values_per_token,
+        n_layers=header.number("block_count"),
+        n_ctx_train=header.number("context_length"),
+        has_window=bool(header.number("attention.sliding_window")),
         makes_vectors=header.makes_vectors,
     )
 

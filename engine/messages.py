@@ -45,6 +45,7 @@ class Load:
     speculate: bool
     cache: CacheSpec
     self_test: bool
+    memory_limit_bytes: int | None = None  # of the computer's own memory: more would make it swap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +132,7 @@ class Loaded:
     n_layers: int
     size_bytes: int
     memory_bytes: int  # weights, KV cache and buffers
+    kv_bytes: int = 0  # of that, the KV cache
     n_threads: int
     n_slots: int
     n_gpu_layers: int

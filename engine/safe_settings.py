@@ -1,17 +1,10 @@
-"""The ladder of ever more careful load settings, and the memory of which rung works on this computer."""
+"""The ladder of ever more careful load settings, and what the user is told about each."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-
-from engine.state_file import StateFile
-
-_SECTION = "settings"
 
 
 class SafeMode(StrEnum):
@@ -49,38 +42,3 @@ NOTICES: Mapping[SafeMode, str | None] = {
     SafeMode.MOST_CAREFUL: "The engine crashed with this computer's faster settings, so it runs with its most "
     "careful ones; answers will be slower.",
 }
-
-
-def cpu_model() -> str:
-    """A name for this processor and its instruction sets, the same at every start."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    wanted = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(sorted({line for line in text.splitlines() if line.startswith(wanted)}))
-
-
-def settings_key(*, fingerprint: str, build: str, cpu: str) -> str:
-    """What a remembered rung is valid for: this model, this build of llama.cpp, this processor."""
-    return hashlib.sha256(f"{fingerprint}\0{build}\0{cpu}".encode()).hexdigest()
-
-
-class SettingsMemory:
-    """Remembers the rungs. A lost memory only means that the self-test runs again."""
-
-    def __init__(self, state: StateFile) -> None:
-        self._state = state
-
-    def recall(self, key: str) -> SafeMode | None:
-        """The rung that worked, if one is remembered."""
-        value = self._state.recall(_SECTION, key)
-        return SafeMode(value) if value in set(SafeMode) else None
-
-    def remember(self, key: str, mode: SafeMode) -> None:
-        """Keep the rung that worked. Raises OSError."""
-        self._state.remember(_SECTION, key, mode.value)
-
-    def forget(self, key: str) -> None:
-        """Let the next start run the self-test again. Raises OSError."""
-        self._state.forget(_SECTION, key)

@@ -36,10 +36,12 @@ from engine.errors import (
 )
 from engine.intact import IntactFiles
 from engine.job import Reply, Work
+from engine.machine import free_memory_bytes
 from engine.messages import Count, Counted, Embed, Embedded, ForgetPrefix, SetLimits, Submit
 from engine.model import CacheSpec, ModelSpec, PowerLimits
+from engine.plan_memory import PlanMemory
 from engine.restarts import DeathRecord, RestartPolicy, SetAside
-from engine.safe_settings import NOTICES, SafeMode, SettingsMemory
+from engine.safe_settings import NOTICES, SafeMode
 from engine.start_up import Started, StartUp
 from engine.state_file import StateFile
 from engine.status import ALLOWED_TRANSITIONS, EngineCounters, EngineState, EngineStatus
@@ -99,7 +101,8 @@ class EngineSupervisor(Engine):
     """Keeps one child for one model. Every request goes to the child at once, which decides who waits.
 
     All methods belong to one event loop. state_file remembers which settings work on this computer and which file is whole; log_file takes
-    the child's stderr (bounded); cache says how much state is kept outside the KV cache, and where; env is added to the child's clean environment.
+    the child's stderr (bounded); cache says how much state is kept outside the KV cache, and where; env is added to the child's clean environment; free_memory
+    says how many bytes a load may take now.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class EngineSupervisor(Engine):
         env: Mapping[str, str] | None = None,
         limits: ChildLimits | None = None,
         policy: RestartPolicy | None = None,
+        free_memory: Callable[[], int] = free_memory_bytes,
     ) -> None:
         self._limits = limits or ChildLimits()
         self._deaths = DeathRecord(policy or RestartPolicy(), clock)
@@ -128,14 +132,16 @@ class EngineSupervisor(Engine):
             cache=cache or CacheSpec(),
             command=command,
             environment=lambda: clean_environment(os.environ, env),
-            memory=SettingsMemory(state),
+            memory=PlanMemory(state),
             intact=IntactFiles(state),
             log=BoundedLog(log_file),
             limits=self._limits,
             on_child=self._adopt,
             on_self_test=lambda: self._set_state(EngineState.SELF_TEST),
             on_death=self._note_death,
+            on_progress=lambda fraction: self._set_state(self._status.state, load_progress=fraction),
             is_stopping=self._stopping.is_set,
+            free_memory=free_memory,
         )
         self._dispatcher = Dispatcher(
             patience_s=self._limits.work_s, on_change=self._work_changed, on_usage=self._note_usage
@@ -170,7 +176,7 @@ class EngineSupervisor(Engine):
             await self._child.close(timeout_s)
         async with self._start_lock:  # a start in progress has noticed by now
             self._child = self._started = None
-            self._set_state(EngineState.STOPPED, pid=None, memory_bytes=None, load_progress=None)
+            self._set_state(EngineState.STOPPED, pid=None, memory_bytes=None, plan=None)
 
     async def retry_model(self) -> None:
         """Forget the deaths of a model that was set aside, run the self-test again, and start."""
@@ -363,6 +369,8 @@ class EngineSupervisor(Engine):
             safe_mode=None if full_speed else started.mode.value,
             embedding=started.facts.embedding,
             memory_bytes=started.facts.memory_bytes,
+            load_progress=None,
+            plan=started.plan,
         )
         if self._power_limits is not None:
             started.child.post(SetLimits(limits=self._power_limits))
@@ -390,7 +398,7 @@ class EngineSupervisor(Engine):
 
     def _adopt(self, child: EngineChild | None) -> None:
         self._child = child
-        self._set_state(self._status.state, pid=child.pid if child is not None else None)
+        self._set_state(self._status.state, pid=child.pid if child is not None else None, load_progress=None)
 
     def _note_death(self) -> None:
         if not self._stopping.is_set():

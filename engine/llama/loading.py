@@ -15,7 +15,7 @@ from typing import Any
 import llama_cpp
 import psutil
 
-from engine.errors import ModelInvalid
+from engine.errors import ModelInvalid, ModelTooLarge
 from engine.llama.library import LlamaLibrary
 from engine.messages import Load, Loaded
 from engine.model import DEFAULT_N_CTX, KvType
@@ -77,9 +77,9 @@ def load_model(
     n_seq_max: int = 1,
     embedding: bool = False,
 ) -> LoadedModel:
-    """The model of the load message with a context by its plan, to write text or to make vectors. Raises ModelInvalid.
+    """The model of the load message with a context by its plan, to write text or to make vectors.
 
-    on_progress hears of each hundredth of the file; beat is called in between.
+    on_progress hears of each hundredth of the file; beat is called in between. Raises ModelInvalid or ModelTooLarge.
     """
     path = Path(load.path)
     n_threads = 1 if load.settings.one_thread else load.n_threads or default_threads()
@@ -97,8 +97,25 @@ def load_model(
         llama_cpp.llama_free(context)
         llama_cpp.llama_model_free(model)
         raise ModelInvalid(refusal.format(path=path))
-    facts = _facts(model, context, load, n_threads, embedding=embedding)
+    facts = _facts(model, context, load, n_threads, library=library, embedding=embedding)
+    try:
+        _check_memory(load, library)
+    except ModelTooLarge:
+        llama_cpp.llama_free(context)
+        llama_cpp.llama_model_free(model)
+        raise
     return LoadedModel(model=model, context=context, n_threads=n_threads, n_seq_max=n_seq_max, facts=facts)
+
+
+def _check_memory(load: Load, library: LlamaLibrary) -> None:
+    """Refuse what would make the computer swap. Raises ModelTooLarge."""
+    taken_bytes = sum(buffer.size_bytes for buffer in library.buffers if buffer.is_host)
+    limit_bytes = load.memory_limit_bytes
+    if limit_bytes is not None and taken_bytes > limit_bytes:
+        raise ModelTooLarge(
+            f"The model {Path(load.path).stem} needs {taken_bytes / 1e6:,.0f} MB of memory and "
+            f"{limit_bytes / 1e6:,.0f} MB are free; close other programs or choose a smaller model."
+        )
 
 
 def _check_writes_text(path: Path, model: Any) -> None:
@@ -136,7 +153,7 @@ def _load_weights(
         beat()
         return True
 
-    library.forget_errors()
+    library.begin_load()
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = load.plan.n_gpu_layers
     params.use_extra_bufts = load.settings.use_extra_bufts
@@ -146,6 +163,11 @@ def _load_weights(
     callback = llama_cpp.llama_progress_callback(progress)
     params.progress_callback = callback
     model = llama_cpp.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
+    if not model and library.lacks_memory():
+        raise ModelTooLarge(
+            f"There is no room for the model {path.stem} ({library.last_error()}); "
+            "close other programs or choose a smaller model."
+        )
     if not model:
         raise ModelInvalid(
             f"The model file {path} can't be loaded ({library.last_error()}); choose another GGUF file."
@@ -159,7 +181,7 @@ def _make_context(model: Any, load: Load, *, library: LlamaLibrary, n_threads: i
     params.n_batch = params.n_ubatch = N_BATCH
     context = llama_cpp.llama_init_from_model(model, params)
     if not context:
-        raise ModelInvalid(
+        raise ModelTooLarge(
             f"There is no room for a context of {params.n_ctx:,} tokens "
             f"({library.last_error()}); choose a smaller n_ctx or a smaller model."
         )
@@ -176,7 +198,7 @@ def _make_embedding_context(
     params.n_ctx = params.n_batch = params.n_ubatch = max(n_text, embedding_tokens(load))
     context = llama_cpp.llama_init_from_model(model, params)
     if not context:
-        raise ModelInvalid(
+        raise ModelTooLarge(
             f"There is no room for texts of {n_text:,} tokens "
             f"({library.last_error()}); choose a smaller n_ctx or a smaller model."
         )
@@ -194,6 +216,8 @@ def _context_params(load: Load, *, n_threads: int, n_seq_max: int) -> Any:
     params.kv_unified = True  # all sequences share the cells: one may use the whole context
     params.n_threads = params.n_threads_batch = n_threads
     params.type_k = params.type_v = _GGML_TYPES[load.plan.kv_type]
+    if not load.settings.flash_attention:  # without it llama.cpp takes no quantised values
+        params.type_v = llama_cpp.GGML_TYPE_F16
     params.flash_attn_type = (
         llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
         if load.settings.flash_attention
@@ -202,7 +226,10 @@ def _context_params(load: Load, *, n_threads: int, n_seq_max: int) -> Any:
     return params
 
 
-def _facts(model: Any, context: Any, load: Load, n_threads: int, *, embedding: bool) -> Loaded:
+def _facts(
+    model: Any, context: Any, load: Load, n_threads: int, *, library: LlamaLibrary, embedding: bool
+) -> Loaded:
+    buffers = library.buffers
     description = ctypes.create_string_buffer(256)
     llama_cpp.llama_model_desc(model, description, len(description))
     return Loaded(
@@ -214,12 +241,19 @@ def _facts(model: Any, context: Any, load: Load, n_threads: int, *, embedding: b
         size_bytes=llama_cpp.llama_model_size(model),
         n_threads=n_threads,
         n_layers=llama_cpp.llama_model_n_layer(model),
-        memory_bytes=llama_cpp.llama_model_size(model),
+        memory_bytes=max(sum(buffer.size_bytes for buffer in buffers), llama_cpp.llama_model_size(model)),
+        kv_bytes=sum(buffer.size_bytes for buffer in buffers if buffer.purpose in {"KV", "RS"}),
         n_slots=load.n_slots,
-        n_gpu_layers=load.plan.n_gpu_layers,
+        n_gpu_layers=_n_offloaded(load, library),
         kv_type=load.plan.kv_type,
         flash_attention=load.settings.flash_attention,
         has_chat_template=not embedding and llama_cpp.llama_model_chat_template(model, None) is not None,
         embedding=embedding,
         n_embd=llama_cpp.llama_model_n_embd_out(model) if embedding else 0,
     )
+
+
+def _n_offloaded(load: Load, library: LlamaLibrary) -> int:
+    if not library.devices:
+        return 0
+    return max(load.plan.n_gpu_layers, 0) if library.n_offloaded is None else library.n_offloaded

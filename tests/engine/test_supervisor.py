@@ -22,6 +22,7 @@ from engine.errors import (
     ModelInvalid,
     ModelMissing,
     ModelSetAside,
+    ModelTooLarge,
     PromptTooLong,
     RequestInvalid,
 )
@@ -384,6 +385,25 @@ async def test_settings_that_stop_working_are_tested_again(make: Make) -> None:
     engine = make(env={"ENGINE_FAULT": "segv@load:use_extra_bufts"})
     await engine.start()
     assert engine.status.safe_mode == "plain_buffers"
+
+
+async def test_a_model_that_does_not_fit_is_refused_with_the_numbers_and_no_process_stays(make: Make) -> None:
+    engine = make(free_memory=lambda: 10)
+    with pytest.raises(ModelTooLarge, match=r"needs at least 0 MB of memory.*close other programs"):
+        await engine.start()
+    assert engine.status.state is EngineState.STOPPED
+    assert engine.status.pid is None
+    assert engine.status.deaths == 0
+
+
+async def test_the_plan_is_told_and_remembered(make: Make, tmp_path: Path) -> None:
+    engine = make()
+    await engine.start()
+    assert engine.status.plan == "All on the processor: 1 layer, a context of 4,096 tokens, KV cache f16."
+    assert engine.status.memory_bytes == 1
+    await engine.stop()
+    assert (engine.status.plan, engine.status.memory_bytes) == (None, None)
+    assert '"plans"' in (tmp_path / "engine.json").read_text(encoding="utf-8")
 
 
 async def test_a_missing_and_an_invalid_model_are_refused_with_a_sentence(make: Make, tmp_path: Path) -> None:

@@ -110,6 +110,10 @@ def request(
     )
 
 
+def message(text: str, role: str = "user") -> Message:
+    return Message(role=role, content=text)
+
+
 class EchoChooser(TokenChooser):
     """Says the prompt's words again, one token a byte, then ends."""
 
@@ -145,6 +149,7 @@ class EchoRunner:
         self.n_seq_ids = n_seq_ids
         self.can_rewind = can_rewind
         self.context = FakeContext(n_ctx=n_ctx, n_seq_ids=n_seq_ids, can_rewind=can_rewind, delay_s=delay_s)
+        self.draft_source = None
         self.choosers: list[EchoChooser] = []
 
     def facts(self) -> Loaded:

@@ -9,6 +9,8 @@ import faulthandler
 import os
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 from engine.child_guard import (
     PARENT_PID_NAME,
@@ -45,7 +47,8 @@ def main() -> int:
 def _serve(incoming: int, outgoing: int) -> None:
     from engine.child_pipes import Inbox, Outbox
     from engine.faults import Faults
-    from engine.messages import LoadProgress
+    from engine.gguf import check_model_file
+    from engine.messages import Load, LoadProgress
     from engine.server import EngineServer
 
     inbox, outbox = Inbox(incoming), Outbox(outgoing)
@@ -54,22 +57,28 @@ def _serve(incoming: int, outgoing: int) -> None:
     faults.reach("start")
 
     # only now: loading native libraries is the first thing that can go wrong on a strange computer
+    from engine.llama.embedder import LlamaEmbedder
     from engine.llama.library import LlamaLibrary
     from engine.llama.runner import LlamaRunner
 
     library = LlamaLibrary()
-    server = EngineServer(
-        inbox=inbox,
-        send=outbox.send,
-        beat=outbox.beat,
-        faults=faults,
-        load_runner=lambda load, aborted: LlamaRunner(
+
+    def load_runner(load: Load, aborted: Callable[[], bool]) -> LlamaRunner | LlamaEmbedder:
+        kind = LlamaEmbedder if check_model_file(Path(load.path)).makes_vectors else LlamaRunner
+        return kind(
             load,
             library=library,
             beat=outbox.beat,
             aborted=aborted,
             on_progress=lambda fraction: outbox.send(LoadProgress(fraction=fraction)),
-        ),
+        )
+
+    server = EngineServer(
+        inbox=inbox,
+        send=outbox.send,
+        beat=outbox.beat,
+        faults=faults,
+        load_runner=load_runner,
     )
     server.run(build=library.build, devices=library.devices)
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from engine.child_pipes import Inbox
 from engine.core import FinishReason, Request, Usage
-from engine.errors import EngineError, PromptTooLong
+from engine.errors import EngineError, PromptTooLong, RequestInvalid
 from engine.faults import Faults
 from engine.generation import Generation, Step
 from engine.kv_cache import KvCache
-from engine.messages import CalledTool, Counters, Done, Failed, FromChild, Progress, Text, Texts
+from engine.messages import CalledTool, Counters, Done, Embed, Failed, FromChild, Progress, Text, Texts
 from engine.model import PowerLimits
 from engine.pinning import PinnedPrefixes
 from engine.runner import Runner
@@ -109,6 +109,10 @@ class BatchLoop:
         self._works[request.id] = Work(request=request, sequence=sequence, generation=generation)
         self._scheduler.add(sequence, self._clock())
         self._tally.prompt_tokens += len(tokens)
+
+    def embed(self, _message: Embed) -> None:
+        """A model that writes has no vectors to give. Raises RequestInvalid."""
+        raise RequestInvalid("This model writes text and makes no vectors; choose an embedding model.")
 
     def abort(self, request_id: str) -> None:
         """Stop a request, wherever it is."""

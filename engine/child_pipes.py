@@ -12,11 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Set
 
-from engine.core import Priority
+from engine.core import Priority, Request
 from engine.messages import (
     HEADER_BYTES,
     Abort,
     Alive,
+    Embed,
     FromChild,
     ProtocolError,
     Submit,
@@ -36,7 +37,9 @@ class Inbox:
         self._descriptor = descriptor
         self._changed = threading.Condition()
         self._orders: deque[ToChild] = deque()  # everything that is quickly done
-        self._requests: dict[Priority, deque[Submit]] = {priority: deque() for priority in Priority}
+        self._requests: dict[Priority, deque[tuple[str, Submit | Embed]]] = {
+            priority: deque() for priority in Priority
+        }
         self._unread: set[str] = set()  # ids of the requests above
         self._aborted: set[str] = set()
 
@@ -56,9 +59,9 @@ class Inbox:
         """Queue a message for the engine thread; an abort is visible to it at once, also inside a batch."""
         with self._changed:
             match message:
-                case Submit():
-                    self._requests[message.request.priority].append(message)
-                    self._unread.add(message.request.id)
+                case Submit(request=Request(id=id_, priority=priority)) | Embed(id=id_, priority=priority):
+                    self._requests[priority].append((id_, message))
+                    self._unread.add(id_)
                 case Abort(id=id_):
                     self._aborted.add(id_)
                     if id_ not in self._unread:  # else the flag is found when the request is read
@@ -95,8 +98,8 @@ class Inbox:
             return self._orders.popleft()
         for line in self._requests.values():
             if line:
-                message = line.popleft()
-                self._unread.discard(message.request.id)
+                request_id, message = line.popleft()
+                self._unread.discard(request_id)
                 return message
         return None
 

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from engine.batch_loop import BatchLoop
 from engine.child_pipes import Inbox
+from engine.embedding_loop import Embedder, EmbeddingLoop, try_embedder
 from engine.errors import EngineError, ModelInvalid, ModelTooLarge
 from engine.faults import Faults
 from engine.messages import (
@@ -39,6 +40,7 @@ from engine.self_test import SelfTestFailed, run_self_test
 from engine.snapshots import SnapshotStore
 from engine.trouble import describe_bug
 
+Loop = BatchLoop | EmbeddingLoop  # what a model that writes, and one that makes vectors, is served by
 READ_REQUESTS_S = 0.005  # so long new requests are turned into tokens between two batches
 
 
@@ -52,14 +54,14 @@ class EngineServer:
         send: Callable[[FromChild], None],
         beat: Callable[[], None],
         faults: Faults,
-        load_runner: Callable[[Load, Callable[[], bool]], Runner],
+        load_runner: Callable[[Load, Callable[[], bool]], Runner | Embedder],
     ) -> None:
         self._inbox = inbox
         self._send = send
         self._beat = beat
         self._faults = faults
         self._load_runner = load_runner
-        self._loop: BatchLoop | None = None
+        self._loop: Loop | None = None
         self._busy = False
 
     def run(self, *, build: str, devices: tuple[str, ...] = ()) -> None:
@@ -78,7 +80,7 @@ class EngineServer:
         message = self._inbox.next(wait=not self._busy)
         while message is not None:
             self._handle(message)
-            is_late = isinstance(message, Submit) and time.monotonic() - started >= READ_REQUESTS_S
+            is_late = isinstance(message, Submit | Embed) and time.monotonic() - started >= READ_REQUESTS_S
             message = None if is_late else self._inbox.next(wait=False)
         self._busy = self._loop is not None and self._loop.step()
 
@@ -103,7 +105,7 @@ class EngineServer:
             case ForgetPrefix(id=id_, name=name):
                 self._guarded(id_, lambda loop: self._forget_prefix(loop, id_, name))
             case Embed(id=id_):
-                self._guarded(id_, self._refuse_embedding)
+                self._guarded(id_, lambda loop: loop.embed(message))
             case SetLimits(limits=limits):
                 if self._loop is not None:
                     self._loop.set_limits(limits)
@@ -117,7 +119,7 @@ class EngineServer:
             runner = self._load_runner(load, self._should_stop)
             if load.self_test:
                 self._faults.reach("selftest", *_setting_tags(load))
-                batch_stable = run_self_test(runner)
+                batch_stable = _try(runner)
         except ModelTooLarge as error:
             self._send(LoadFailed(message=str(error), fault=LoadFault.NO_ROOM))
         except ModelInvalid as error:
@@ -128,7 +130,9 @@ class EngineServer:
             self._loop = self._make_loop(runner, load)
             self._send(replace(runner.facts(), batch_stable=batch_stable))
 
-    def _make_loop(self, runner: Runner, load: Load) -> BatchLoop:
+    def _make_loop(self, runner: Runner | Embedder, load: Load) -> Loop:
+        if isinstance(runner, Embedder):
+            return EmbeddingLoop(runner, inbox=self._inbox, send=self._send, beat=self._beat)
         snapshots = SnapshotStore(
             load.cache, identity=runner.state_identity(), can_rewind=runner.can_rewind, note=_note
         )
@@ -145,14 +149,11 @@ class EngineServer:
     def _should_stop(self) -> bool:
         return self._loop is not None and self._loop.should_stop()
 
-    def _forget_prefix(self, loop: BatchLoop, message_id: str, name: str) -> None:
+    def _forget_prefix(self, loop: Loop, message_id: str, name: str) -> None:
         loop.forget_prefix(name)
         self._send(Forgotten(id=message_id))
 
-    def _refuse_embedding(self, _loop: BatchLoop) -> None:
-        raise EngineError("This model writes text and makes no vectors; choose an embedding model.")
-
-    def _guarded(self, message_id: str, work: Callable[[BatchLoop], None]) -> None:
+    def _guarded(self, message_id: str, work: Callable[[Loop], None]) -> None:
         """Turn what goes wrong with one message into its own failure; the child goes on."""
         try:
             if self._loop is None:
@@ -166,6 +167,11 @@ class EngineServer:
     def _fail(self, message_id: str, error: EngineError) -> None:
         self._inbox.forget_abort(message_id)
         self._send(Failed(id=message_id, code=error.code, message=str(error), details=error.details))
+
+
+def _try(runner: Runner | Embedder) -> bool:
+    """Whether batches are bit-stable. Raises SelfTestFailed."""
+    return try_embedder(runner) if isinstance(runner, Embedder) else run_self_test(runner)
 
 
 def _setting_tags(load: Load) -> list[str]:

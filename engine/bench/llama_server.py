@@ -22,7 +22,7 @@ from engine.core import JsonSchema, Request
 
 START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 600.0
-SETTLE_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 300.0  # a batch of 2,048 tokens on a busy machine comes first
 _POLL_S = 0.02
 EMBEDDING_SETTINGS = ("--embedding", "--batch-size", "2048", "--ubatch-size", "2048")
 

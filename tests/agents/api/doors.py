@@ -79,19 +79,23 @@ async def door_for(engine: ScriptedEngine) -> AsyncIterator[Door]:
     try:
         async with (
             httpx2.AsyncClient(
-                base_url=url, trust_env=False, timeout=20, headers={"authorization": f"Bearer {key}"}
+                base_url=url,
+                trust_env=False,
+                verify=False,
+                timeout=20,
+                headers={"authorization": f"Bearer {key}"},
             ) as http,
             openai.AsyncOpenAI(
                 base_url=f"{url}/v1",
                 api_key=key,
                 max_retries=0,
-                http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+                http_client=openai.DefaultAsyncHttpxClient(trust_env=False, verify=False),
             ) as openai_client,
             anthropic.AsyncAnthropic(
                 base_url=url,
                 api_key=key,
                 max_retries=0,
-                http_client=anthropic.DefaultAsyncHttpxClient(trust_env=False),
+                http_client=anthropic.DefaultAsyncHttpxClient(trust_env=False, verify=False),
             ) as anthropic_client,
         ):
             yield Door(

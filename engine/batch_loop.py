@@ -22,6 +22,7 @@ from engine.runner import Runner
 from engine.scheduler import Batch, Outcome, Run, Scheduler
 from engine.sequence import Sequence
 from engine.snapshots import SnapshotStore
+from engine.speculation import Speculation
 from engine.tally import Tally
 from engine.trouble import describe_bug
 from engine.work import Work
@@ -46,9 +47,11 @@ class BatchLoop:
         send: Callable[[FromChild], None],
         beat: Callable[[], None],
         faults: Faults,
+        speculation: Speculation | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runner = runner
+        self._speculation = speculation
         self._snapshots = snapshots
         self._inbox = inbox
         self._send = send
@@ -63,7 +66,11 @@ class BatchLoop:
             can_rewind=runner.can_rewind,
         )
         self._scheduler = Scheduler(
-            kv=self._kv, n_slots=n_slots, n_batch=runner.n_batch, chunk_tokens=self._chunk_tokens
+            kv=self._kv,
+            n_slots=n_slots,
+            n_batch=runner.n_batch,
+            chunk_tokens=self._chunk_tokens,
+            draft=self._draft,
         )
         self._pins = PinnedPrefixes(runner.prompt_tokens)
         self._works: dict[str, Work] = {}
@@ -171,10 +178,20 @@ class BatchLoop:
             return False
         self._idle = False
         self._announce(batch)
-        if self._compute(batch) is Outcome.DONE:
+        only_writes = all(run.start >= run.sequence.n_prompt for run in batch.runs)
+        is_done = self._compute(batch) is Outcome.DONE
+        if is_done:
             self._scheduler.update(batch, self._clock())
             self._tell(batch)
         spent_s = time.perf_counter() - started
+        if self._speculation is not None:
+            self._speculation.note_batch(
+                n_sequences=len(batch.runs),
+                n_rows=batch.n_tokens,
+                n_threads=self._runner.context.n_threads,
+                step_s=spent_s,
+                tells=is_done and only_writes,
+            )
         self._tally.python_s += spent_s - (self._runner.context.native_s - native_s)
         if self._clock() - self._counted_at >= COUNTERS_EVERY_S:
             self._send_counters()
@@ -284,6 +301,8 @@ class BatchLoop:
             self.fail(work.request.id, describe_bug(error))
             return None
         self._scheduler.settle(run, step.n_accepted)
+        if self._speculation is not None and run.n_drafts:
+            self._speculation.settle(work.request.id, run.n_drafts, step.n_accepted)
         self._tally.note_step(run, sequence.n_generated - n_before, step.n_accepted)
         self._faults.reach("token", str(sequence.n_generated))
         return step
@@ -298,6 +317,8 @@ class BatchLoop:
         del self._works[work.request.id]
         self._scheduler.remove(work.sequence)
         work.generation.chooser.close()
+        if self._speculation is not None:
+            self._speculation.end(work.request.id)
 
     def _rest(self) -> None:
         """The work has ended: count it, and look whether the books are in order."""
@@ -305,6 +326,11 @@ class BatchLoop:
             self._idle = True
             self.check_integrity()
             self._send_counters()
+
+    def _draft(self, sequence: Sequence, limit: int) -> list[int]:
+        if self._speculation is None:
+            return []
+        return self._speculation.draft(sequence.request_id, sequence.tokens, limit)
 
     def _chunk_tokens(self, _priority: object, _writing: bool) -> int:
         return CHUNK_TOKENS

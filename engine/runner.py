@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from engine.kv_cache import SequenceMemory
 from engine.messages import Loaded
 from engine.scheduler import Batch, Outcome
 from engine.snapshots import StateIdentity
+from engine.speculation import DraftSource
 
 
 class Context(SequenceMemory, Protocol):
@@ -65,6 +67,11 @@ class Runner(Protocol):
     @property
     def context(self) -> Context:
         """Computes."""
+        ...
+
+    @property
+    def draft_source(self) -> Callable[[], DraftSource] | None:
+        """Makes the guesses of a second model for one sequence; None without such a model."""
         ...
 
     def facts(self) -> Loaded:

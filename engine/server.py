@@ -38,6 +38,7 @@ from engine.messages import (
 from engine.runner import Runner
 from engine.self_test import SelfTestFailed, run_self_test
 from engine.snapshots import SnapshotStore
+from engine.speculation import Speculation
 from engine.trouble import describe_bug
 
 Loop = BatchLoop | EmbeddingLoop  # what a model that writes, and one that makes vectors, is served by
@@ -136,9 +137,11 @@ class EngineServer:
         snapshots = SnapshotStore(
             load.cache, identity=runner.state_identity(), can_rewind=runner.can_rewind, note=_note
         )
+        speculates = load.speculate and runner.can_rewind  # a guess that falls has to be taken back
         return BatchLoop(
             runner,
             snapshots=snapshots,
+            speculation=Speculation(draft_source=runner.draft_source) if speculates else None,
             n_slots=load.n_slots,
             inbox=self._inbox,
             send=self._send,

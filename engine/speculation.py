@@ -307,15 +307,18 @@ class Speculation:
             speculator.close()
 
     def note_batch(
-        self, *, n_sequences: int, n_rows: int, n_threads: int, step_s: float, mixed: bool
+        self, *, n_sequences: int, n_rows: int, n_threads: int, step_s: float, tells: bool
     ) -> None:
-        """A batch is done; mixed ones held parts of prompts too and say nothing about single tokens."""
-        if not mixed:
+        """A batch has ended. Its time tells something if it was computed to its end and held no part of a prompt.
+
+        Beside prompts nothing is guessed: such a batch is as large as it may be already.
+        """
+        if tells:
             self._costs.observe(n_rows, step_s, n_threads)
         self._since_plain = self._since_plain + 1 if self._n_drafted else 0
         # what the next batch holds is what this one held, without its guesses
         self._n_rows, self._n_drafted = n_sequences, 0
-        self._may_draft = not mixed and self._since_plain < PLAIN_EVERY
+        self._may_draft = tells and self._since_plain < PLAIN_EVERY
 
     def close(self) -> None:
         """No sequence is left."""

@@ -42,11 +42,14 @@ class DraftModel:
         library: LlamaLibrary,
         beat: Callable[[], None],
         n_sequences: int,
+        threads: Callable[[], int],
     ) -> None:
         assert load.draft_path is not None
         path = Path(load.draft_path)
         check_model_file(path)
         self._beat = beat
+        self._threads = threads
+        self._n_threads = 0
         self._loaded = load_model(
             replace(load, path=str(path)), library=library, beat=beat, n_seq_max=n_sequences
         )
@@ -77,10 +80,6 @@ class DraftModel:
         """Guesses for one more sequence."""
         return DraftSequence(self, self._free_ids.pop() if self._free_ids else None)
 
-    def set_threads(self, n_threads: int) -> None:
-        """Compute with so many threads from the next guess on."""
-        llama_cpp.llama_set_n_threads(self._context, n_threads, n_threads)
-
     def close(self) -> None:
         """Free context and model."""
         llama_cpp.llama_batch_free(self._batch)
@@ -110,6 +109,7 @@ class DraftModel:
     def decode(self, seq_id: int, tokens: Sequence[int], start: int) -> bool:
         """Compute tokens of a sequence; the last one's logits are kept. False when there is no room for them."""
         self._beat()
+        self._follow_threads()
         batch = self._batch
         batch.n_tokens = len(tokens)
         for index, token in enumerate(tokens):
@@ -119,6 +119,12 @@ class DraftModel:
             batch.seq_id[index][0] = seq_id
             batch.logits[index] = index == len(tokens) - 1
         return bool(llama_cpp.llama_decode(self._context, batch) == 0)
+
+    def _follow_threads(self) -> None:
+        n_threads = self._threads()
+        if n_threads != self._n_threads:
+            llama_cpp.llama_set_n_threads(self._context, n_threads, n_threads)
+            self._n_threads = n_threads
 
     def likeliest(self) -> int | None:
         """The next token by the last logits; None when the model doubts it, or when it ends the answer."""

@@ -5,24 +5,25 @@ Runs in: engine child, engine thread only.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import llama_cpp
 
-from engine.chat_template import ChatTemplate, disarm, special_text_pattern
-from engine.core import JsonSchema, Message, Request
+from engine.core import Request
+from engine.errors import ModelError
 from engine.generation import CallReader, TokenChooser
 from engine.gguf import check_model_file
 from engine.llama.context import LlamaContext
-from engine.llama.grammar import GrammarFactory
+from engine.llama.draft import DraftModel
+from engine.llama.language import Language
 from engine.llama.library import LlamaLibrary
 from engine.llama.loading import KEPT_SEQUENCES, N_BATCH, load_model
-from engine.llama.sampler import LlamaChooser
-from engine.llama.vocabulary import Vocabulary
 from engine.messages import Load, Loaded
 from engine.scheduler import SPARE_SLOTS
 from engine.snapshots import StateIdentity
+from engine.speculation import DraftSource
 
 
 class LlamaRunner:
@@ -45,15 +46,7 @@ class LlamaRunner:
             n_seq_max=load.n_slots + SPARE_SLOTS + KEPT_SEQUENCES,
         )
         self._model = self._loaded.model
-        self._vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(self._model))
-        template = llama_cpp.llama_model_chat_template(self._model, None)
-        self._template = ChatTemplate(
-            template.decode("utf-8", "replace") if template is not None else None,
-            bos=self._vocabulary.bos_text,
-            eos=self._vocabulary.eos_text,
-        )
-        self._special_texts = special_text_pattern(self._vocabulary.special_texts())
-        self._grammars = GrammarFactory(self._vocabulary)
+        self._language = Language(self._model)
         self.n_batch = N_BATCH
         self.n_ctx = self._loaded.facts.n_ctx
         self.n_seq_ids = self._loaded.n_seq_max
@@ -69,6 +62,12 @@ class LlamaRunner:
             kv_type=load.plan.kv_type,
             flash_attention=load.settings.flash_attention,
         )
+        self._draft = self._load_draft(load, library, beat)
+
+    @property
+    def draft_source(self) -> Callable[[], DraftSource] | None:
+        """Makes the guesses of a second model for one sequence; None without such a model."""
+        return self._draft.source if self._draft is not None else None
 
     def facts(self) -> Loaded:
         """The model in numbers."""
@@ -81,44 +80,50 @@ class LlamaRunner:
     def prompt_tokens(self, request: Request) -> list[int]:
         """The conversation as tokens, ready for the answer, or the raw prompt.
 
-        Content of messages can't forge control tokens; in a raw prompt they count.
+        Content of messages, calls, results and tools can't forge control tokens; in a raw prompt they count.
         """
-        if request.prompt is not None:
-            return self._vocabulary.tokenize_prompt(request.prompt)
-        safe = [
-            Message(role=message.role, content=disarm(message.content, self._special_texts))
-            for message in request.messages
-        ]
-        return self._vocabulary.tokenize_prompt(self._template.render(safe))
+        return self._language.prompt_tokens(request)
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a plain text has."""
-        return len(self._vocabulary.tokenize_text(text))
+        return len(self._language.vocabulary.tokenize_text(text))
 
     def tokenize(self, text: str) -> list[int]:
         """Tokens of plain text."""
-        return self._vocabulary.tokenize_text(text)
+        return self._language.vocabulary.tokenize_text(text)
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token."""
-        return self._vocabulary.piece(token)
+        return self._language.vocabulary.piece(token)
 
     def new_chooser(self, request: Request, prompt: Sequence[int]) -> TokenChooser:
-        """The sampler of one request. Raises SchemaUnsupported."""
-        constraint = request.constraint
-        grammar = self._grammars.for_schema(constraint.schema) if isinstance(constraint, JsonSchema) else None
-        return LlamaChooser(
-            context=self.context.pointer,
-            vocabulary=self._vocabulary,
-            sampling=request.sampling,
-            prompt_tail=prompt,
-            grammar=grammar,
-        )
+        """The sampler of one request. Raises RequestError before any token is spent."""
+        return self._language.new_chooser(request, prompt, context=self.context.pointer)
 
     def call_reader(self, request: Request) -> CallReader | None:
         """What takes tool calls out of the answer; None when there can't be any."""
-        return None
+        return self._language.call_reader(request)
 
     def close(self) -> None:
-        """Free context and model."""
+        """Free contexts and models."""
+        if self._draft is not None:
+            self._draft.close()
+        self._language.close()
         self._loaded.close()
+
+    def _load_draft(self, load: Load, library: LlamaLibrary, beat: Callable[[], None]) -> DraftModel | None:
+        """The second model. Without it answers are the same, only slower: what is wrong with it is a note in the log."""
+        if load.draft_path is None or not load.speculate or not self.can_rewind:
+            return None
+        try:
+            return DraftModel(
+                load,
+                target=self._language.vocabulary.pointer,
+                library=library,
+                beat=beat,
+                n_sequences=load.n_slots,
+                threads=lambda: self.context.n_threads,
+            )
+        except ModelError as error:
+            sys.stderr.write(f"engine: {error}\n")
+            return None

@@ -67,7 +67,7 @@ class Answers:
                 won += 1 + n_stood
                 self.speculation.settle(name, len(guesses), n_stood)
             self.speculation.note_batch(
-                n_sequences=len(self.names), n_rows=n_rows, n_threads=2, step_s=step, mixed=False
+                n_sequences=len(self.names), n_rows=n_rows, n_threads=2, step_s=step, tells=True
             )
         plain = n_batches * len(self.names) / (n_batches * cost(len(self.names)))
         return won / spent / plain, n_drafted / n_batches / len(self.names)
@@ -141,11 +141,11 @@ def test_nothing_is_guessed_before_a_step_was_measured_nor_beside_prompts() -> N
     speculation = Speculation()
     tokens = [1, 2, 3] * 5
     assert speculation.draft("r", tokens, 8) == []
-    speculation.note_batch(n_sequences=1, n_rows=1, n_threads=2, step_s=0.01, mixed=False)
+    speculation.note_batch(n_sequences=1, n_rows=1, n_threads=2, step_s=0.01, tells=True)
     drafts = speculation.draft("r", tokens, 8)
     assert drafts
     assert drafts == [1, 2, 3, 1, 2, 3, 1, 2][: len(drafts)]
-    speculation.note_batch(n_sequences=2, n_rows=65, n_threads=2, step_s=0.2, mixed=True)
+    speculation.note_batch(n_sequences=2, n_rows=65, n_threads=2, step_s=0.2, tells=False)
     assert speculation.draft("r", tokens, 8) == []
 
 
@@ -158,7 +158,7 @@ def test_a_limit_is_kept_and_an_ended_sequence_lets_go_of_its_sources() -> None:
 
     speculation = Speculation(draft_source=source)
     for n_rows in (1, 9):
-        speculation.note_batch(n_sequences=1, n_rows=n_rows, n_threads=2, step_s=1.0, mixed=False)
+        speculation.note_batch(n_sequences=1, n_rows=n_rows, n_threads=2, step_s=1.0, tells=True)
     assert speculation.draft("a", [1, 2], 0) == []
     assert len(speculation.draft("a", [1, 2], 3)) == 3
     assert len(speculation.draft("b", [1, 2], 100)) == MAX_DRAFT

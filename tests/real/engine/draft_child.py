@@ -104,7 +104,7 @@ def refusal(make: Any) -> str | None:
 def main() -> None:
     library = LlamaLibrary()
     target = Target(library)
-    common: dict[str, Any] = {"library": library, "beat": nothing, "n_sequences": 1}
+    common: dict[str, Any] = {"library": library, "beat": nothing, "n_sequences": 1, "threads": lambda: 2}
     model = DraftModel(LOAD, target=target.vocab, **common)
     prompt = target.tokenize("The three most important things about a garden are")
     plain, _, _ = target.write(prompt, None)

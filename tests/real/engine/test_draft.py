@@ -3,12 +3,19 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine.support import ROOT
+from engine.builtin import built_in_embedder, built_in_model
+from engine.core import Finished
+from engine.supervisor import EngineSupervisor
+from tests.engine.support import ROOT, request
+
+Make = Callable[..., EngineSupervisor]
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +61,33 @@ def test_a_model_that_cannot_guess_for_this_one_is_refused_with_a_sentence(facts
     assert "does not write text" in facts["other_kind"]
     assert "can't guess for this model" in facts["other_vocabulary"]
     assert "choose one of the same family" in facts["other_vocabulary"]
+
+
+LIST = "\n".join(
+    f"{number}. The {colour} chair stands in room {number * 7}."
+    for number, colour in enumerate(("red", "blue", "green", "black", "white", "brown"), start=1)
+)
+
+
+async def test_in_the_child_guesses_are_made_checked_and_counted(make: Make) -> None:
+    plain = make(model=replace(built_in_model(), speculate=False))
+    guessing = make(model=replace(built_in_model(), draft_path=built_in_model().path))
+    asked = f"Repeat this list word for word:\n{LIST}"
+    for engine, guesses in ((plain, False), (guessing, True)):
+        events = [event async for event in engine.stream(request(asked, temperature=0.0, max_tokens=120))]
+        last = events[-1]
+        assert isinstance(last, Finished)
+        assert last.usage.completion_tokens > 20
+        assert (last.usage.drafted_tokens > 0) is guesses
+        assert last.usage.accepted_tokens <= last.usage.drafted_tokens
+        assert "red chair" in last.text
+
+
+async def test_a_draft_model_that_does_not_fit_is_a_note_and_the_answers_come(
+    make: Make, tmp_path: Path
+) -> None:
+    engine = make(model=replace(built_in_model(), draft_path=built_in_embedder().path))
+    events = [event async for event in engine.stream(request("Name a colour.", max_tokens=4))]
+    assert isinstance(events[-1], Finished)
+    await engine.stop()
+    assert "does not write text" in (tmp_path / "engine.log").read_text(encoding="utf-8")

@@ -263,3 +263,19 @@ def test_a_key_file_that_is_none_or_can_not_be_made_is_refused(tmp_path: Path) -
             read_or_make_key(file)
     with pytest.raises(UsageProblem, match="can't be made"):
         read_or_make_key(tmp_path / "nowhere" / "key")
+
+
+async def test_an_accepted_connection_sends_each_word_at_once(tmp_path: Path) -> None:
+    door = open_door(ListenOptions(address="127.0.0.1:0"), home_key_file=tmp_path / "key")
+    accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = writer.get_extra_info("socket")
+        accepted.set_result(line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async with await asyncio.start_server(note, sock=door.listener):
+        _, writer = await asyncio.open_connection("127.0.0.1", door.address.port)
+        assert await asyncio.wait_for(accepted, 5)
+        writer.close()
+        await writer.wait_closed()

@@ -304,7 +304,8 @@ class BatchLoop:
         if self._speculation is not None and run.n_drafts:
             self._speculation.settle(work.request.id, run.n_drafts, step.n_accepted)
         self._tally.note_step(run, sequence.n_generated - n_before, step.n_accepted)
-        self._faults.reach("token", str(sequence.n_generated))
+        # a step may bring several tokens: none of their numbers is passed over
+        self._faults.reach("token", *(str(n + 1) for n in range(n_before, sequence.n_generated)))
         return step
 
     def _finish(self, work: Work, reason: FinishReason) -> None:

@@ -12,7 +12,7 @@ from engine.bench.turns import give_up, open_all, rows_against
 from engine.core import Priority
 
 N_AGENTS = 4
-AGENT_TOKENS = 256
+AGENT_TOKENS = 32
 LEAD_S = 1.0
 SMALLEST_PERCENT = 1.0  # less can't be told from noise
 

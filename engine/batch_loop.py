@@ -331,6 +331,8 @@ class BatchLoop:
     def _draft(self, sequence: Sequence, limit: int) -> list[int]:
         if self._speculation is None:
             return []
+        if self._works[sequence.request_id].request.sampling.seed is not None:
+            return []  # it is to be repeatable, and a row among guesses may be rounded otherwise
         return self._speculation.draft(sequence.request_id, sequence.tokens, limit)
 
     def _chunk_tokens(self, _priority: object, _writing: bool) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core import Priority
+from engine.core import Priority, Request, SamplingParams
 from engine.messages import Done
 from engine.speculation import Speculation
 from tests.engine.test_batching import House, answer_to, serial_answer
@@ -88,3 +88,16 @@ def test_guesses_that_stand_save_batches() -> None:
         return house.counters().counters.batches
 
     assert n_batches(1.0) < n_batches(0.0) / 2
+
+
+def test_for_a_request_with_a_seed_nothing_is_guessed() -> None:
+    house = House()
+    guesses = house.loop._speculation = RiggedGuesses(1.0)
+    house.loop.submit(
+        Request(
+            id="seeded", prompt="a prompt", sampling=SamplingParams(max_tokens=30, temperature=0.0, seed=4)
+        )
+    )
+    house.run()
+    assert house.text("seeded") == serial_answer("a prompt", 30)
+    assert guesses.n_drafted == 0

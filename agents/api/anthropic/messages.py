@@ -62,7 +62,7 @@ async def message_events(
             usage = {"input_tokens": tokens, "output_tokens": 0}
             yield _event("message_start", message=head.message([], usage))
         match event:
-            case Delta():
+            case Delta() if event.text:
                 if not is_open:
                     is_open = True
                     yield _event(

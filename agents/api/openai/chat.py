@@ -85,7 +85,7 @@ async def chat_chunks(
             for each in range(n):
                 yield chunk(each, {"role": "assistant", "content": "", "refusal": None})
         match event:
-            case Delta():
+            case Delta() if event.text or event.logprobs:
                 logprobs = _logprobs(event.logprobs) if with_logprobs else None
                 yield chunk(index, {"content": event.text}, logprobs=logprobs)
             case ToolCalled():

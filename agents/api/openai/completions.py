@@ -110,7 +110,7 @@ async def completion_chunks(
             for each, before in enumerate(body.echoes):
                 if before:
                     yield chunk(each, before)
-        if isinstance(event, Delta):
+        if isinstance(event, Delta) and (event.text or event.logprobs):
             logprobs = _logprobs(event.logprobs, offsets[index]) if body.logprobs is not None else None
             offsets[index] += len(event.text)
             yield chunk(index, event.text, logprobs=logprobs)

@@ -96,7 +96,7 @@ class ResponseStream:
                 yield self._state("response.created", self._head.state("in_progress", []))
                 yield self._state("response.in_progress", self._head.state("in_progress", []))
             match event:
-                case Delta():
+                case Delta() if event.text or event.logprobs:
                     for data in self._delta(event.text, event.logprobs):
                         yield data
                 case ToolCalled():

@@ -302,7 +302,7 @@ class EngineSupervisor(Engine):
             self._keeper = asyncio.create_task(self._keep(), name="engine-keep")
 
     async def _keep(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             await self._wake.wait()
             self._wake.clear()
             if not self._dispatcher.has_work and not self._child_is_dead():
@@ -394,7 +394,10 @@ class EngineSupervisor(Engine):
             raise ModelSetAside(self._set_aside_sentence())
         self._set_state(EngineState.RESTARTING, pid=None)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), decision.delay_s)
+            async with asyncio.timeout(
+                decision.delay_s
+            ):  # wait_for() can lose a cancellation that comes with the event
+                await self._stopping.wait()
 
     def _adopt(self, child: EngineChild | None) -> None:
         self._child = child

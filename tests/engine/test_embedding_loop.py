@@ -238,8 +238,12 @@ def test_what_was_done_is_counted_now_and_then_and_at_the_end(house: House) -> N
     assert (last.batches, last.prompt_tokens, last.running, last.n_threads) == (3, 66, 0, 4)
 
 
-def test_the_trial_passes_where_company_changes_nothing_and_says_so(house: House) -> None:
+def test_the_trial_says_whether_company_changes_a_vector(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert try_embedder(house.embedder)
+    monkeypatch.setattr(house.embedder, "embed", lambda texts: [struct.pack("<f", len(texts))] * len(texts))
+    assert not try_embedder(house.embedder)
 
 
 def test_the_trial_fails_where_numbers_are_not_finite(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

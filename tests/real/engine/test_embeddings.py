@@ -8,7 +8,6 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-import llama_cpp
 import pytest
 
 from engine.builtin import EMBEDDER_NAME, built_in_embedder
@@ -17,7 +16,8 @@ from engine.errors import ModelInvalid, PromptTooLong, RequestInvalid
 from engine.model import ModelSpec
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import request
-from tests.real.engine.tiny_models import N_EMBD, Kind, pooled_states, write_model
+from tests.real.engine.oracle import pooled
+from tests.real.engine.tiny_models import N_EMBD, Kind, Pooling, write_model
 
 Make = Callable[..., EngineSupervisor]
 
@@ -131,35 +131,35 @@ async def test_a_chat_model_makes_no_vectors(make: Make) -> None:
 @pytest.mark.parametrize(
     ("kind", "pooling"),
     [
-        (Kind.BERT, llama_cpp.LLAMA_POOLING_TYPE_CLS),
-        (Kind.BERT, llama_cpp.LLAMA_POOLING_TYPE_MEAN),
-        (Kind.LLAMA, llama_cpp.LLAMA_POOLING_TYPE_LAST),
+        (Kind.BERT, Pooling.FIRST),
+        (Kind.BERT, Pooling.MEAN),
+        (Kind.LLAMA, Pooling.LAST),
     ],
     ids=["first", "mean", "last"],
 )
 async def test_each_way_of_pooling_gives_what_llama_cpp_gives(
-    make: Make, tmp_path: Path, kind: Kind, pooling: int
+    make: Make, tmp_path: Path, kind: Kind, pooling: Pooling
 ) -> None:
     path = write_model(tmp_path / "m.gguf", kind, pooling=pooling)
     engine = make(model=ModelSpec(path=path, name="tiny"))
     texts = ["abc", "hello there you", "abd", "x" * 100, "y z " * 12]
     vectors = (await engine.embed(texts)).vectors
     assert {len(vector) for vector in vectors} == {N_EMBD}
-    for text, vector in zip(texts, vectors, strict=True):
-        assert cosine(vector, array("f", pooled_states(path, text, pooling))) > 0.999999
+    for vector, expected in zip(vectors, pooled(path, texts, pooling), strict=True):
+        assert cosine(vector, array("f", expected)) > 0.999999
     assert cosine(vectors[0], vectors[1]) < 0.99
 
 
 @pytest.mark.parametrize(
     ("pooling", "sentence"),
     [
-        (llama_cpp.LLAMA_POOLING_TYPE_RANK, "ranks texts and makes no vectors; choose an embedding model"),
+        (Pooling.RANK, "ranks texts and makes no vectors; choose an embedding model"),
         (None, "does not write text; choose a chat model"),
     ],
     ids=["reranker", "encoder"],
 )
 async def test_an_encoder_without_vectors_is_refused_with_a_sentence(
-    make: Make, tmp_path: Path, pooling: int | None, sentence: str
+    make: Make, tmp_path: Path, pooling: Pooling | None, sentence: str
 ) -> None:
     path = write_model(tmp_path / "m.gguf", Kind.BERT, pooling=pooling)
     engine = make(model=ModelSpec(path=path, name="tiny"))

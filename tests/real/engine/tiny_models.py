@@ -1,4 +1,4 @@
-"""Tiny models with random weights, one for each kind of memory that llama.cpp has, and what llama.cpp itself makes of them.
+"""Tiny models with random weights, one for each kind of memory that llama.cpp has.
 
 A model is some hundred kilobytes, written in milliseconds. Its vocabulary is the printable ASCII characters, or that of
 another GGUF file. What it writes makes no sense and depends on every token before: enough to notice a wrong state.
@@ -6,20 +6,16 @@ another GGUF file. What it writes makes no sense and depends on every token befo
 
 from __future__ import annotations
 
-import ctypes
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
 
 from engine.gguf import MAX_HEADER_BYTES, _Header
-from engine.model import KvType
 from tests.engine.support import gguf_image, gguf_key, gguf_tensor, gguf_text
 
 N_EMBD, N_HEADS, HEAD = 64, 2, 32
@@ -42,6 +38,15 @@ class Kind(StrEnum):
     BERT = "bert"  # nothing: an encoder
 
 
+class Pooling(IntEnum):
+    """How the states of a text's tokens become one vector, as the format numbers it."""
+
+    MEAN = 1
+    FIRST = 2
+    LAST = 3
+    RANK = 4
+
+
 Shapes = Mapping[str, tuple[int, ...]]  # of tensors, the fastest dimension first
 
 
@@ -54,9 +59,14 @@ class _Plan:
 
 
 def write_model(
-    path: Path, kind: Kind, *, seed: int = 0, pooling: int | None = None, vocabulary_of: Path | None = None
+    path: Path,
+    kind: Kind,
+    *,
+    seed: int = 0,
+    pooling: Pooling | None = None,
+    vocabulary_of: Path | None = None,
 ) -> Path:
-    """Write a model; the same arguments give the same bytes. pooling is one of llama.cpp's LLAMA_POOLING_TYPE_…"""
+    """Write a model; the same arguments give the same bytes."""
     vocabulary, n_vocab = _words(kind) if vocabulary_of is None else _words_of(vocabulary_of)
     plan = _PLANS[kind](n_vocab)
     keys = {
@@ -64,7 +74,7 @@ def write_model(
         "embedding_length": N_EMBD,
         "block_count": plan.n_layers,
         **plan.keys,
-        **({} if pooling is None else {"pooling_type": pooling}),
+        **({} if pooling is None else {"pooling_type": int(pooling)}),
     }
     shapes = dict(plan.shared)
     for number, layer in enumerate(plan.layers):
@@ -334,107 +344,3 @@ def _weights(name: str, dims: tuple[int, ...], rng: np.random.Generator) -> Any:
     if name == "output.weight":
         values[0] = 0.0  # the end of the text is never the likeliest
     return values
-
-
-# -- the measure: llama.cpp alone, nothing kept from before --------------------------------------------------
-
-_TYPES = {
-    KvType.F16: llama_cpp.GGML_TYPE_F16,
-    KvType.Q8_0: llama_cpp.GGML_TYPE_Q8_0,
-    KvType.Q4_0: llama_cpp.GGML_TYPE_Q4_0,
-}
-
-
-@contextmanager
-def _loaded(path: Path) -> Iterator[Any]:
-    """The model, without a word in the log."""
-    llama_cpp.llama_backend_init()
-    quiet = llama_cpp.llama_log_callback(lambda *_: None)
-    llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
-    model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
-    try:
-        assert model, "llama.cpp does not load the tiny model"
-        yield model
-    finally:
-        if model:
-            llama_cpp.llama_model_free(model)
-        llama_cpp.llama_log_set(llama_cpp.llama_log_callback(), ctypes.c_void_p(0))
-
-
-def _tokenize(vocabulary: Any, text: str, *, parse_special: bool) -> list[int]:
-    data = text.encode()
-    room = (llama_cpp.llama_token * (len(data) + 8))()
-    n = llama_cpp.llama_tokenize(vocabulary, data, len(data), room, len(room), True, parse_special)
-    assert n > 0
-    return list(room[:n])
-
-
-def pooled_states(path: Path, text: str, pooling: int) -> list[float]:
-    """The vector of a text, pooled here from the states of its tokens, which llama.cpp computed without pooling."""
-    with _loaded(path) as model:
-        vocabulary = llama_cpp.llama_model_get_vocab(model)
-        tokens = _tokenize(vocabulary, text, parse_special=False)
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = 512
-        params.n_threads = params.n_threads_batch = 1
-        params.embeddings, params.pooling_type = True, llama_cpp.LLAMA_POOLING_TYPE_NONE
-        context = llama_cpp.llama_init_from_model(model, params)
-        try:
-            array = (llama_cpp.llama_token * len(tokens))(*tokens)
-            assert llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(array, len(tokens))) == 0
-            states = np.array(
-                [
-                    np.ctypeslib.as_array(llama_cpp.llama_get_embeddings_ith(context, row), shape=(N_EMBD,))
-                    for row in range(len(tokens))
-                ]
-            )
-        finally:
-            llama_cpp.llama_free(context)
-    match pooling:
-        case llama_cpp.LLAMA_POOLING_TYPE_MEAN:
-            vector = states.mean(axis=0)
-        case llama_cpp.LLAMA_POOLING_TYPE_CLS:
-            vector = states[0]
-        case _:
-            vector = states[-1]
-    return [float(number) for number in vector / np.linalg.norm(vector)]
-
-
-class Oracle:
-    """Continues prompts greedily, each in a fresh context, with one sequence and one token a step."""
-
-    def __init__(self, path: Path, kv_type: KvType = KvType.F16) -> None:
-        self._stack = ExitStack()
-        self._model = self._stack.enter_context(_loaded(path))
-        self._vocabulary = llama_cpp.llama_model_get_vocab(self._model)
-        self._kv_type = _TYPES[kv_type]
-
-    def text(self, prompt: str, n_tokens: int) -> str:
-        """What follows the prompt."""
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch = 1024, 512, 512
-        params.n_threads = params.n_threads_batch = 1
-        params.type_k = params.type_v = self._kv_type
-        context = llama_cpp.llama_init_from_model(self._model, params)
-        tokens = _tokenize(self._vocabulary, prompt, parse_special=True)
-        written: list[int] = []
-        try:
-            for _ in range(n_tokens):
-                array = (llama_cpp.llama_token * len(tokens))(*tokens)
-                assert llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(array, len(tokens))) == 0
-                pointer = llama_cpp.llama_get_logits_ith(context, -1)
-                n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocabulary)
-                tokens = [int(np.ctypeslib.as_array(pointer, shape=(n_vocab,)).argmax())]
-                written += tokens
-        finally:
-            llama_cpp.llama_free(context)
-        return "".join(map(self._piece, written))
-
-    def close(self) -> None:
-        """Free the model, and leave the log as it was."""
-        self._stack.close()
-
-    def _piece(self, token: int) -> str:
-        buffer = ctypes.create_string_buffer(64)
-        size = llama_cpp.llama_token_to_piece(self._vocabulary, token, buffer, len(buffer), 0, False)
-        return buffer.raw[:size].decode()

@@ -20,6 +20,7 @@ MAX_TOOLS = 128
 MAX_CHOICES = 1024
 MAX_NAME_CHARS = 200
 MAX_EMBEDDING_TEXTS = 2048
+MAX_JSON_DEPTH = 64  # the wire takes 255 and llguidance 128, around what is sent
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -52,7 +53,24 @@ def _check_name(what: str, name: str) -> None:
     _check_text(what, name)
 
 
+def is_nested_deeper(value: object, depth: int) -> bool:
+    """Whether plain JSON has more than so many objects and arrays inside each other; never recurses."""
+    level: list[Any] = [value]
+    for _ in range(depth + 1):
+        level = [
+            item
+            for outer in level
+            if isinstance(outer, Mapping | list | tuple)
+            for item in (outer.values() if isinstance(outer, Mapping) else outer)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def _check_json(what: str, value: Mapping[str, Any]) -> None:
+    if is_nested_deeper(value, MAX_JSON_DEPTH):
+        raise RequestInvalid(f"{what} is nested more than {MAX_JSON_DEPTH} levels deep; make it flatter.")
     try:
         json.dumps(dict(value), ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (TypeError, ValueError, RecursionError):

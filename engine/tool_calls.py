@@ -47,6 +47,7 @@ class CallFormat:
     tail: str
     joint: str = ""  # between two calls
     closed: str = ""  # behind the last
+    result: str = ""  # begins a tool's result, which a model must not make up
     at_start: bool = False  # a call is the whole answer, or there is none
     many: bool = True
 
@@ -71,6 +72,7 @@ class CallStyle(Enum):
         between='", "arguments": ',
         tail="}\n</tool_call>",
         joint="\n<tool_call>\n",
+        result="<tool_response",
     )
     LLAMA = CallFormat(
         begin='{"name": "',
@@ -142,9 +144,10 @@ def call_grammar(request: Request, style: CallStyle, control: Mapping[str, int])
         lines.insert(0, "start: FREE | calls")
         lines.append(r'FREE: /(.|\n)*/ & ~/\s*\{\s*"name"\s*:(.|\n)*/')
     else:
+        free = r"/(.|\n)*/" + (rf" & ~/(.|\n)*{form.result}(.|\n)*/" if form.result else "")
         lines.insert(0, f"start: FREE | head {_text(form.opened, control)} calls")
-        lines.append(f"head: FREE {begin}" if form.begin in control else f"head[lazy]: /(.|\\n)*/ {begin}")
-        lines.append(r"FREE: /(.|\n)*/")
+        lines.append(f"head: FREE {begin}" if form.begin in control else f"head[lazy]: FREE {begin}")
+        lines.append(f"FREE: {free}")
     for number, tool in enumerate(tools):
         name = json.dumps(tool.name, ensure_ascii=False)[1:-1] if form.name_is_json else tool.name
         before, behind = _text(form.lead + name + form.between, control), _text(form.tail, control)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.core import Message, Tool, ToolCall
+from engine.core import MAX_JSON_DEPTH, Message, Tool, ToolCall, is_nested_deeper
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9]{9}")  # Mistral's templates refuse all others
 
@@ -94,7 +94,7 @@ def _object(arguments: str) -> dict[str, Any] | None:
         value = json.loads(arguments)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and not is_nested_deeper(value, MAX_JSON_DEPTH) else None
 
 
 def _call_for_template(call: ToolCall) -> dict[str, Any]:

@@ -4,7 +4,18 @@ import math
 
 import pytest
 
-from engine.core import Finished, FinishReason, JsonSchema, Message, Priority, Request, SamplingParams, Usage
+from engine.core import (
+    MAX_JSON_DEPTH,
+    Finished,
+    FinishReason,
+    JsonSchema,
+    Message,
+    Priority,
+    Request,
+    SamplingParams,
+    Tool,
+    Usage,
+)
 from engine.errors import RequestInvalid
 from engine.model import ModelSpec
 from engine.status import ALLOWED_TRANSITIONS, EngineState
@@ -102,3 +113,21 @@ def test_a_context_too_small_to_be_of_use_is_refused(tmp_path: object) -> None:
 def test_a_schema_that_is_no_json_is_refused(schema: dict[str, object]) -> None:
     with pytest.raises(RequestInvalid, match="plain JSON"):
         Request(id="r", messages=(Message(role="user", content="x"),), constraint=JsonSchema(schema=schema))
+
+
+def nested(levels: int) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+def test_json_that_is_nested_too_deeply_is_refused_before_it_reaches_any_pipe() -> None:
+    JsonSchema(schema=nested(MAX_JSON_DEPTH))
+    endless: dict[str, object] = {}
+    endless["a"] = endless
+    for schema in (nested(MAX_JSON_DEPTH + 2), nested(100_000), endless):
+        with pytest.raises(RequestInvalid, match="nested more than 64 levels"):
+            JsonSchema(schema=schema)
+        with pytest.raises(RequestInvalid, match="nested more than 64 levels"):
+            Tool(name="t", parameters=schema)

@@ -80,6 +80,9 @@ class EngineInfo(_Answer):
     reason: str | None = None  # why the model was set aside
     deaths: int = 0
     tokens_per_s: float | None = None  # of the last finished answer
+    load_progress: float | None = None  # 0 to 1 while the model is loaded
+    plan: str | None = None  # in words: what runs where, with which context
+    memory_bytes: int | None = None  # that the loaded model takes
 
 
 class Status(_Answer):

@@ -77,6 +77,11 @@ class HomePaths:
         return self.root / "engine.json"
 
     @property
+    def prefixes(self) -> Path:
+        """What the engine computed for the fixed beginnings of prompts, each file encrypted."""
+        return self.root / "prefixes"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agents import contract, views
@@ -45,13 +46,16 @@ class Registry:
         bus: EventBus,
         clock: Clock,
         home: Path,
+        forget_prompts: Callable[[int], Awaitable[None]],
     ) -> None:
+        """`forget_prompts` takes the id of an agent whose prompts will not be asked so again."""
         self._store = store
         self._triggers = triggers
         self._runs = runs
         self._bus = bus
         self._clock = clock
         self._home = home
+        self._forget_prompts = forget_prompts
 
     async def add_built_in(self) -> None:
         """In a new home: the agents that ship, paused until folders are chosen. Once only, so a removed one stays away."""
@@ -89,6 +93,7 @@ class Registry:
             await self._store.agents.add(definition, request.source)
         else:
             await self._store.agents.revise(existing.id, definition, request.source)
+            await self._forget_prompts(existing.id)
         return await self._changed(definition.name)
 
     async def choose_folders(self, name: str, folders: list[str]) -> contract.AgentDetail:
@@ -116,6 +121,7 @@ class Registry:
             if not run.status.is_final:
                 await self._runs.cancel(run.id)
         await self._store.agents.remove(agent.id)
+        await self._forget_prompts(agent.id)
         await self.arm()
         self._bus.publish(contract.AgentChanged(name=agent.name, agent=None))
 

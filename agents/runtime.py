@@ -10,9 +10,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from agents import __version__, contract, doctor, views
 from agents.api import (
@@ -39,6 +43,7 @@ from agents.printable import printable
 from agents.registry import Registry
 from agents.runs.digest import digest_document
 from agents.runs.manager import RunManager
+from agents.runs.prefixes import prefix_names
 from agents.scheduling.alarm import Alarm
 from agents.scheduling.service import FileTriggerService
 from agents.storage import Store
@@ -46,7 +51,7 @@ from agents.storage.backups import Backups
 from agents.storage.restoring import open_or_restore
 from engine.builtin import built_in_embedder, built_in_model
 from engine.errors import EngineError, ModelMissing
-from engine.model import ModelSpec
+from engine.model import CacheSpec, ModelSpec
 from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine, EngineSupervisor
 
@@ -55,7 +60,10 @@ ENGINE_STOP_TIMEOUT_S = 5.0
 MAX_NOTICES = 20
 BACKUP_AT_STOP_S = 4.0
 BACKUP_LOOK_S = 900.0  # how often the age of the newest backup is looked at
+IDLE_LOOK_S = 30.0  # how often idle models are looked for
 RECOVERY_SHOWN = "recovery_code_shown"
+CACHE_KEY = "prefix_cache_key"
+CACHE_RAM_SHARE = 0.05  # of the computer's memory, for states beside the KV cache of a model
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +86,7 @@ class Runtime:
         default_model: ModelSpec,
         make_engine: Callable[[ModelSpec], Engine] | None = None,
         other_models: Sequence[ModelSpec] = (),
+        cache: CacheSpec | None = None,
         door: OpenDoor | None = None,
         notice: str | None = None,
         on_stop_asked: Callable[[], None] = lambda: None,
@@ -95,6 +104,8 @@ class Runtime:
         self._on_stop_asked = on_stop_asked
         self._say = say
         self._stop_asked = asyncio.Event()
+        self._engine_told: contract.EngineInfo | None = None
+        self._cache = cache or CacheSpec()
         self._background: set[asyncio.Task[None]] = set()
         self.version = __version__
         self.store = store
@@ -106,6 +117,7 @@ class Runtime:
             default=default_model,
             make_engine=self._make_engine,
             on_status=self._engine_changed,
+            clock=clock,
         )
         self.models = ServedModels(engines=self.engines, default=default_model, others=other_models)
         self.runs = RunManager(
@@ -127,7 +139,13 @@ class Runtime:
             home=paths.root,
         )
         self.registry = Registry(
-            store=store, triggers=self.triggers, runs=self.runs, bus=self.bus, clock=clock, home=paths.root
+            store=store,
+            triggers=self.triggers,
+            runs=self.runs,
+            bus=self.bus,
+            clock=clock,
+            home=paths.root,
+            forget_prompts=self._forget_prompts,
         )
         self.chat = Chat(store=store, engines=self.engines)
         self._api: ApiServer | None = None
@@ -162,6 +180,7 @@ class Runtime:
         self._alarm.start()
         self._look_at_backups()
         self._alarm.every(BACKUP_LOOK_S, self._look_at_backups)
+        self._alarm.every(IDLE_LOOK_S, lambda: self._spawn(self.engines.unload_idle()))
         await self.registry.arm()
         self.runs.poke()
 
@@ -298,7 +317,10 @@ class Runtime:
     def _engine_changed(self, model: str, status: EngineStatus) -> None:
         """An engine's new status. Clients know one engine, the default model's; trouble is told of every one."""
         if model == BUILT_IN_MODEL:
-            self.bus.publish(contract.EngineChanged(engine=views.engine_info(status)))
+            info = views.engine_info(status)
+            if info != self._engine_told:  # a status also counts requests, which no client shows
+                self._engine_told = info
+                self.bus.publish(contract.EngineChanged(engine=info))
         if status.notice:
             self._notice(status.notice)
         topic = f"set aside: {model}"
@@ -349,7 +371,13 @@ class Runtime:
             command=engine_command(),
             state_file=self._paths.engine_state,
             log_file=self._paths.engine_log,
+            cache=self._cache,
         )
+
+    async def _forget_prompts(self, agent_id: int) -> None:
+        """Drops what was computed for an agent's prompts: they are not asked so any more."""
+        for name in prefix_names(agent_id):
+            await self.engines.forget_prefix(name)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -390,6 +418,7 @@ async def serve(
         clock=clock,
         default_model=default_model,
         other_models=_embedders(),
+        cache=await _cache_of(paths, opened.store),
         door=door,
         notice=opened.notice,
         on_stop_asked=on_stop_asked,
@@ -397,6 +426,23 @@ async def serve(
     )
     on_runtime(runtime)
     await runtime.run()
+
+
+async def _cache_of(paths: HomePaths, store: Store) -> CacheSpec:
+    """Computed prompts go to disk only where the home is encrypted, under a key that lies in its database."""
+    plain = CacheSpec()
+    ram_bytes = min(plain.ram_bytes, int(psutil.virtual_memory().total * CACHE_RAM_SHARE))
+    if not store.encrypted:
+        return replace(plain, ram_bytes=ram_bytes)
+    try:
+        key = await store.meta.get(CACHE_KEY)
+        if key is None:
+            key = secrets.token_hex(32)
+            await store.meta.set(CACHE_KEY, key)
+    except StoreProblem as problem:  # such as a full disk: then there is no room for computed prompts either
+        log.warning("computed prompts are not kept on disk: %s", problem.code)
+        return replace(plain, ram_bytes=ram_bytes)
+    return CacheSpec(ram_bytes=ram_bytes, folder=paths.prefixes, key=key)
 
 
 def _embedders() -> list[ModelSpec]:

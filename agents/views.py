@@ -21,6 +21,9 @@ def engine_info(status: EngineStatus) -> contract.EngineInfo:
         reason=status.reason,
         deaths=status.deaths,
         tokens_per_s=_rounded(status.tokens_per_s),
+        load_progress=_rounded(status.load_progress, 2),
+        plan=status.plan,
+        memory_bytes=status.memory_bytes,
     )
 
 
@@ -150,5 +153,5 @@ def conversation_detail(conversation: Conversation, turns: list[ChatTurn]) -> co
     )
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
+def _rounded(value: float | None, digits: int = 1) -> float | None:
+    return None if value is None else round(value, digits)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from engine.errors import EngineError
+from engine.model import CacheSpec
 from engine.sealing import (
     CHUNK_BYTES,
     TAG_BYTES,
@@ -264,6 +266,19 @@ class PrefixFiles:
             if not head.sealer.unseal(number, chunk, bound_to=bound, into=view[part]):
                 raise _Unusable
         return data
+
+
+def forget_on_disk(cache: CacheSpec, name: str) -> None:
+    """Remove what lies on disk under a prefix's name, with no engine at hand. Raises EngineError."""
+    if cache.folder is None or cache.key is None or not cache.folder.is_dir():
+        return
+    try:
+        files = PrefixFiles(cache.folder, secret=bytes.fromhex(cache.key), identity="")
+        files.forget(files.pin_of(name))
+    except OSError as error:
+        raise EngineError(
+            f"What was computed for a prompt can't be removed ({error.strerror}); check the folder {cache.folder}."
+        ) from None
 
 
 def file_bytes(key: bytes, data: State) -> int:

@@ -40,6 +40,7 @@ from engine.machine import free_memory_bytes
 from engine.messages import Count, Counted, Embed, Embedded, ForgetPrefix, SetLimits, Submit
 from engine.model import CacheSpec, ModelSpec, PowerLimits
 from engine.plan_memory import PlanMemory
+from engine.prefix_files import forget_on_disk
 from engine.restarts import DeathRecord, RestartPolicy, SetAside
 from engine.safe_settings import NOTICES, SafeMode
 from engine.start_up import Started, StartUp
@@ -120,6 +121,7 @@ class EngineSupervisor(Engine):
         free_memory: Callable[[], int] = free_memory_bytes,
     ) -> None:
         self._limits = limits or ChildLimits()
+        self._cache = cache or CacheSpec()
         self._deaths = DeathRecord(policy or RestartPolicy(), clock)
         self._status = EngineStatus(
             state=EngineState.STOPPED, model_name=model.name, model_path=str(model.path)
@@ -129,7 +131,7 @@ class EngineSupervisor(Engine):
         state = StateFile(state_file)
         self._start_up = StartUp(
             model=model,
-            cache=cache or CacheSpec(),
+            cache=self._cache,
             command=command,
             environment=lambda: clean_environment(os.environ, env),
             memory=PlanMemory(state),
@@ -247,7 +249,10 @@ class EngineSupervisor(Engine):
 
     async def forget_prefix(self, name: str) -> None:
         """Drop a pinned prefix wherever it is kept, because its source is gone."""
-        await self._call(ForgetPrefix(id="", name=name))
+        if self._started is not None and not self._child_is_dead():
+            await self._call(ForgetPrefix(id="", name=name))
+        # also what this or another model left on disk earlier: no child is needed for that
+        await asyncio.to_thread(forget_on_disk, self._cache, name)
 
     def set_limits(self, limits: PowerLimits) -> None:
         """What the surroundings allow from now on, also for children that are started later."""

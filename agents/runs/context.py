@@ -18,12 +18,14 @@ from agents.core import Run, Step, StepKind, StepStatus, StepUsage
 from agents.errors import HearthError
 from agents.events import EventBus
 from agents.models.usage import step_usage
+from agents.runs.prefixes import Fixed, prefix_name
 from engine.core import (
     Delta,
     Finished,
     FinishReason,
     JsonSchema,
     Message,
+    PinnedPrefix,
     Prefill,
     Priority,
     Request,
@@ -98,8 +100,11 @@ class RunContext:
         messages: tuple[Message, ...],
         schema: Mapping[str, Any],
         max_tokens: int,
+        fixed: Fixed | None = None,
     ) -> tuple[Any, StepUsage]:
         """Asks the model for JSON under `schema`, greedily; returns the parsed value and what it cost.
+
+        What is `fixed` of the messages is computed once and kept, also over a restart.
 
         Raises EngineError when the model can't answer, also when the answer did not fit `max_tokens`.
         """
@@ -109,11 +114,15 @@ class RunContext:
             sampling=SamplingParams(max_tokens=max_tokens, temperature=0.0),
             constraint=JsonSchema(schema=schema),
             priority=Priority.BACKGROUND,
+            prefix=None if fixed is None else self._prefix(fixed),
         )
         finished = await self._follow(step, request)
         if finished.finish_reason is not FinishReason.STOP:
             raise EngineError("The model's answer was cut before it was complete; run the document again.")
         return json.loads(finished.text), step_usage(finished.usage)
+
+    def _prefix(self, fixed: Fixed) -> PinnedPrefix:
+        return PinnedPrefix(name=prefix_name(self.run.agent_id, fixed.prompt), n_messages=fixed.n_messages)
 
     async def _follow(self, step: Step, request: Request) -> Finished:
         progress = _Progress(self._bus, self.run.id, step.seq)

@@ -189,7 +189,6 @@ class RunManager:
         definition = await self._store.agents.definition(run.revision_id)
         granted = (await self._store.agents.by_id(run.agent_id)).definition.read_folders
         engine = self._engines.engine(definition.model)
-        await self._engines.release_others(definition.model)
         run = await self._store.runs.begin(
             run.id, owner=self._owner, model=engine.status.model_name or definition.model
         )

@@ -24,6 +24,7 @@ from agents.runs.digest.writers import (
     opening_notes,
     writer_for,
 )
+from agents.runs.prefixes import FixedPrompt
 from agents.runs.superseded import Superseded
 
 # A part is small enough that a small model still sees all of it, and that progress shows every few seconds.
@@ -167,7 +168,7 @@ async def _digest(
     result = writer.read_whole(answer)
     detail = None
     if not await asyncio.to_thread(grounded, result, text):
-        quoting = QuotingWriter()
+        quoting = QuotingWriter(whole=FixedPrompt.QUOTED_WHOLE)
         openings = await asyncio.to_thread(opening_notes, parts)
         question = await asyncio.to_thread(quoting.ask_whole, text, openings)
         answer, more = await _ask(context, step, question)
@@ -184,7 +185,11 @@ async def _digest(
 
 async def _ask(context: RunContext, step: Step, question: Question) -> tuple[Mapping[str, Any], StepUsage]:
     return await context.ask(
-        step=step, messages=question.messages, schema=question.schema, max_tokens=question.max_tokens
+        step=step,
+        messages=question.messages,
+        schema=question.schema,
+        max_tokens=question.max_tokens,
+        fixed=question.fixed,
     )
 
 

@@ -24,6 +24,7 @@ from agents.runs.digest.passages import (
     telling_sentences,
     title_candidates,
 )
+from agents.runs.prefixes import Fixed, FixedPrompt
 from engine.core import Message
 
 MAX_ACTION_ITEMS = 8
@@ -43,6 +44,7 @@ class Question:
     messages: tuple[Message, ...] = field(repr=False)
     schema: Mapping[str, Any] = field(repr=False)
     max_tokens: int
+    fixed: Fixed  # how much of the messages is the same whatever the document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +86,10 @@ _ASK_DIGEST = "What kind of text is this, what is its title, and which sentences
 class QuotingWriter:
     """Every word of the answer is the document's own."""
 
-    def __init__(self, instructions: str = "") -> None:
+    def __init__(self, instructions: str = "", *, whole: FixedPrompt = FixedPrompt.WHOLE) -> None:
+        """`whole` names the beginning of its questions about a whole document."""
         self._system = _system(instructions)
+        self._whole = whole
 
     def ask_part(self, text: str) -> Question:
         found = sentences(text)
@@ -94,7 +98,7 @@ class QuotingWriter:
             "action_items": _some_of(asking_sentences(found)),
         }
         example = {"summary": _EXAMPLE_SUMMARY, "action_items": _EXAMPLE_DIGEST["action_items"]}
-        return self._question(text, _ASK_QUOTES, properties, example)
+        return self._question(text, _ASK_QUOTES, properties, example, FixedPrompt.PART)
 
     def read_part(self, answer: Mapping[str, Any]) -> Notes:
         return Notes(
@@ -120,13 +124,19 @@ class QuotingWriter:
             "summary": _one_of_each(telling),
             "action_items": _some_of(list(dict.fromkeys(asking))),
         }
-        return self._question("\n".join(shown) if notes else text, _ASK_DIGEST, properties, _EXAMPLE_DIGEST)
+        shown_text = "\n".join(shown) if notes else text
+        return self._question(shown_text, _ASK_DIGEST, properties, _EXAMPLE_DIGEST, self._whole)
 
     def read_whole(self, answer: Mapping[str, Any]) -> NewResult:
         return _result(answer, " ".join(dict.fromkeys(answer["summary"])))
 
     def _question(
-        self, text: str, ask: str, properties: Mapping[str, Any], example: Mapping[str, Any]
+        self,
+        text: str,
+        ask: str,
+        properties: Mapping[str, Any],
+        example: Mapping[str, Any],
+        prompt: FixedPrompt,
     ) -> Question:
         messages = (
             Message(role="system", content=self._system),
@@ -134,7 +144,8 @@ class QuotingWriter:
             Message(role="assistant", content=json.dumps(example, separators=(",", ":"))),
             Message(role="user", content=f"{text}\n\n{ask}"),
         )
-        return Question(messages=messages, schema=_object(properties), max_tokens=2000)
+        fixed = Fixed(prompt=prompt, n_messages=len(messages) - 1)
+        return Question(messages=messages, schema=_object(properties), max_tokens=2000, fixed=fixed)
 
 
 class WritingWriter:
@@ -172,7 +183,8 @@ class WritingWriter:
             Message(role="system", content=self._system),
             Message(role="user", content=f"Document:\n\n{text}\n\n{ask} Use only facts from the document."),
         )
-        return Question(messages=messages, schema=_object(properties), max_tokens=1200)
+        fixed = Fixed(prompt=FixedPrompt.WHOLE, n_messages=1)
+        return Question(messages=messages, schema=_object(properties), max_tokens=1200, fixed=fixed)
 
 
 def writer_for(model_size_bytes: int, instructions: str) -> Writer:

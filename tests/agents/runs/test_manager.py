@@ -18,6 +18,7 @@ from agents.events import EventBus
 from agents.models.local import EnginePool
 from agents.runs.digest import digest_document
 from agents.runs.manager import CANCELLED_BY_USER, INTERNAL_ERROR, RunManager, Workflow
+from agents.runs.prefixes import prefix_names
 from agents.storage import Store
 from engine.core import JsonSchema, Request
 from engine.errors import EngineDied, ModelSetAside
@@ -439,3 +440,21 @@ async def test_a_stop_does_not_wait_for_the_rest_after_a_bug(
         await asyncio.sleep(0)
         stopped.set()
         await stop
+
+
+async def test_what_is_fixed_of_an_agent_s_prompts_is_kept_under_its_id(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    engine = ScriptedEngine(first_choice)
+    async with house(store, clock, engine) as made:
+        run = await record(store, agent, document, clock)
+        made.manager.poke()
+        await made.until(run, RunStatus.SUCCEEDED)
+    (request,) = engine.requests
+    assert request.prefix is not None
+    assert request.prefix.name == f"agent-{agent.id}-whole"
+    assert request.prefix.name in prefix_names(agent.id)
+    fixed, rest = request.messages[: request.prefix.n_messages], request.messages[request.prefix.n_messages :]
+    text = document.read_text(encoding="utf-8")
+    assert not any(text in message.content for message in fixed)
+    assert [text.strip() in message.content for message in rest] == [True]

@@ -154,7 +154,9 @@ class Grammar:
         return result
 
     def forced(self) -> list[int]:
-        """Take the tokens that must come next; none when there is a choice."""
+        """Take the tokens that must come next; none when there is a choice, or when nothing may follow."""
+        if self._matcher.is_stopped():
+            return []
         forced = self._matcher.compute_ff_tokens()
         if forced:
             self._consume(forced)

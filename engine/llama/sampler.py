@@ -87,7 +87,7 @@ class LlamaChooser:
         if self._vocabulary.is_end(token):
             return []
         grammar.accept(token)
-        return self._accepted([token] if grammar.complete else [token, *grammar.forced()])
+        return self._accepted([token, *grammar.forced()])
 
     def _pick_inside(self, grammar: Grammar, logits: Logits) -> int:
         adjusted = self._picker.adjusted(logits)
@@ -122,4 +122,5 @@ class LlamaChooser:
         pointer = llama_cpp.llama_get_logits_ith(self._context, row)
         if not pointer:
             raise RuntimeError(f"the batch has no logits in row {row}")
-        return np.frombuffer(self._row.from_address(ctypes.addressof(pointer.contents)), dtype=np.float32)
+        row_of_floats = self._row.from_address(ctypes.addressof(pointer.contents))
+        return np.ndarray(len(row_of_floats), dtype=np.float32, buffer=row_of_floats)

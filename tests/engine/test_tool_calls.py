@@ -156,3 +156,10 @@ def test_marks_that_are_control_tokens_stand_in_the_grammar_as_tokens() -> None:
     assert "[TOOL_CALLS]" not in grammar
     assert "[ARGS]" not in grammar
     assert '"one" <[32]>' in grammar
+
+
+def test_free_text_of_an_answer_can_not_make_up_a_result() -> None:
+    assert "<tool_response" in call_grammar(asked(), CallStyle.HERMES, {})
+    assert "<tool_response" not in call_grammar(
+        asked(tool_choice=ToolChoice.REQUIRED), CallStyle.HERMES, {}
+    ), "a required call has no free text"

@@ -21,10 +21,19 @@ _N_CTX = 1024
 
 
 def continued(
-    path: Path, prompts: Sequence[str], n_tokens: int, *, kv_type: KvType = KvType.F16
+    path: Path, prompts: Sequence[str], n_tokens: int, *, kv_type: KvType, lead: float = 0.0
 ) -> list[str]:
-    """What follows each prompt, greedily: a fresh context for each, one sequence, one token a step."""
-    task = {"path": str(path), "prompts": list(prompts), "n_tokens": n_tokens, "kv_type": kv_type}
+    """What follows each prompt, greedily: a fresh context for each, one sequence, one token a step.
+
+    A text ends before the first token whose logit leads all others by less than the given lead.
+    """
+    task = {
+        "path": str(path),
+        "prompts": list(prompts),
+        "n_tokens": n_tokens,
+        "kv_type": kv_type,
+        "lead": lead,
+    }
     found: list[str] = _ask(task)
     return found
 
@@ -66,13 +75,17 @@ class _Model:
         self._vocabulary = llama_cpp.llama_model_get_vocab(self._model)
         self._n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocabulary)
 
-    def text(self, prompt: str, n_tokens: int, kv_type: KvType) -> str:
+    def text(self, prompt: str, n_tokens: int, kv_type: KvType, lead: float) -> str:
         context = self._context(kv_type=kv_type)
         tokens = self._tokens(prompt)
         written: list[int] = []
         for _ in range(n_tokens):
             self._decode(context, tokens)
-            tokens = [int(self._row(self.llama.llama_get_logits_ith(context, -1), self._n_vocab).argmax())]
+            logits = self._row(self.llama.llama_get_logits_ith(context, -1), self._n_vocab)
+            second, first = logits.argsort()[-2:]
+            if logits[first] - logits[second] < lead:
+                break
+            tokens = [int(first)]
             written += tokens
         self.llama.llama_free(context)
         return b"".join(map(self._piece, written)).decode()
@@ -138,8 +151,8 @@ def _main() -> None:
     task = json.load(sys.stdin)
     model = _Model(task["path"])
     if "prompts" in task:
-        kv_type = KvType(task["kv_type"])
-        found: list[Any] = [model.text(prompt, task["n_tokens"], kv_type) for prompt in task["prompts"]]
+        how = task["n_tokens"], KvType(task["kv_type"]), task["lead"]
+        found: list[Any] = [model.text(prompt, *how) for prompt in task["prompts"]]
     else:
         found = [model.vector(text, Pooling(task["pooling"])) for text in task["texts"]]
     json.dump(found, sys.stdout)

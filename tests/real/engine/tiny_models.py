@@ -334,13 +334,15 @@ def _weights(name: str, dims: tuple[int, ...], rng: np.random.Generator) -> Any:
         return -np.broadcast_to(np.arange(1, dims[0] + 1, dtype=np.float64), shape)
     if name.endswith("ssm_dt.bias"):
         return rng.uniform(-4.0, -1.0, shape)
+    if name.endswith(("attn_q_norm.weight", "attn_k_norm.weight")):
+        return rng.uniform(1.5, 2.5, shape)  # a token looks at a few others, not at the mean of all
     if "norm.weight" in name or name.endswith("ssm_d"):
         return rng.uniform(0.8, 1.2, shape)
     if name.endswith("bias"):
         return rng.normal(0.0, 0.1, shape)
     if name == "token_embd.weight":
         return rng.normal(0.0, 1.0, shape)
-    values = rng.normal(0.0, 1.5 / dims[0] ** 0.5, shape)
+    values = rng.normal(0.0, (3.0 if name.endswith("attn_output.weight") else 1.5) / dims[0] ** 0.5, shape)
     if name == "output.weight":
         values[0] = 0.0  # the end of the text is never the likeliest
     return values

@@ -173,6 +173,7 @@ class Scale:
     queue_tokens: int
     texts: int
     fixed_work_s: float
+    row_limit_s: float  # a row that took longer takes no further samples
 
     def __post_init__(self) -> None:
         if self.repeat < 1:
@@ -191,6 +192,7 @@ def full_scale(repeat: int = 5) -> Scale:
         queue_tokens=64,
         texts=64,
         fixed_work_s=1.5,
+        row_limit_s=60.0,
     )
 
 
@@ -206,4 +208,5 @@ def quick_scale(repeat: int = 2) -> Scale:
         queue_tokens=24,
         texts=32,
         fixed_work_s=0.5,
+        row_limit_s=10.0,
     )

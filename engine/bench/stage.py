@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -30,6 +30,14 @@ class Stage:
     bytes_per_token: Callable[[int], int]  # read from memory for one token behind so many others
     clock: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def turns(self) -> Iterator[int]:
+        """The numbers of the turns of one row: at least one, and no further one where the machine makes them endless."""
+        started = self.clock()
+        for turn in range(self.scale.repeat):
+            if turn > 0 and self.clock() - started > self.scale.row_limit_s:
+                return
+            yield turn
 
     @property
     def concurrent_peers(self) -> list[Contender]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -22,18 +22,18 @@ async def open_all(contenders: Sequence[Contender], *, n_parallel: int) -> None:
 
 async def in_turns(
     contenders: Sequence[Someone],
-    repeat: int,
+    turns: Iterable[int],
     measure: Callable[[Someone, int], Awaitable[float]],
     *,
     warm_up: Callable[[Someone], Awaitable[object]] | None = None,
 ) -> Samples:
-    """`repeat` samples of each contender by name, the order turned round each time. `measure` hears which turn it is."""
+    """One sample a turn of each contender by name, the order turned round each time. `measure` hears which turn it is."""
     samples: Samples = {contender.name: [] for contender in contenders}
     if warm_up is not None:
         for contender in contenders:
             await warm_up(contender)
             await contender.settle()
-    for turn in range(repeat):
+    for turn in turns:
         order = contenders if turn % 2 == 0 else contenders[::-1]
         for contender in order:
             samples[contender.name].append(await measure(contender, turn))

@@ -60,5 +60,5 @@ async def _decode(stage: Stage, *, n_streams: int, n_tokens: int, row: Row) -> l
     async def measure(contender: Contender, turn: int) -> float:
         return await rate_of(contender, turns[turn], stage.clock)
 
-    samples = await in_turns(contenders, stage.scale.repeat, measure, warm_up=warm_up)
+    samples = await in_turns(contenders, stage.turns(), measure, warm_up=warm_up)
     return rows_against(peers, samples, row.beside(samples[stage.ours.name]))

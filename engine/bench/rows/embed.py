@@ -19,7 +19,7 @@ async def embed(stage: Stage) -> list[Row]:
     for embedder in stage.embedders:
         await embedder.open(n_parallel=N_PARALLEL)
         await embedder.embed(await stage.workload.passages(2, PASSAGE_TOKENS))
-    for turn in range(stage.scale.repeat):
+    for turn in stage.turns():
         passages = await stage.workload.passages(stage.scale.texts, PASSAGE_TOKENS)
         for embedder in stage.embedders if turn % 2 == 0 else stage.embedders[::-1]:
             started = stage.clock()

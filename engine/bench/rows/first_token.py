@@ -37,7 +37,7 @@ async def ttft_busy(stage: Stage) -> list[Row]:
         async with working_on(stage, contender, background):
             return await contender.first_token_s(stage.workload.question())
 
-    samples = await in_turns(contenders, stage.scale.repeat, measure, warm_up=warm_up)
+    samples = await in_turns(contenders, stage.turns(), measure, warm_up=warm_up)
     busy = tuple(samples[stage.ours.name])
     load = f"{N_BACKGROUND} background prompts of {stage.scale.background_tokens:,} tokens"
     row = Row(
@@ -85,7 +85,7 @@ async def ttft_warm_prefix(stage: Stage) -> list[Row]:
     ours = stage.ours
     cold: list[float] = []
     warm: list[float] = []
-    for _ in range(stage.scale.repeat):
+    for _ in stage.turns():
         first, second = await stage.workload.agent(stage.scale.prefix_tokens)
         await ours.reopen()
         cold.append(await ours.first_token_s(first))

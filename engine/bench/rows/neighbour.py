@@ -25,7 +25,7 @@ async def neighbour(stage: Stage) -> list[Row]:
     slower: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     written: dict[str, int] = dict.fromkeys(slower, 0)
     async with stage.fixed_work(stage.n_cores, stage.scale.fixed_work_s) as run:
-        for turn in range(stage.scale.repeat):
+        for turn in stage.turns():
             alone = await run()
             for contender in contenders if turn % 2 == 0 else contenders[::-1]:
                 beside, tokens = await _beside(stage, contender, run)

@@ -21,7 +21,7 @@ async def python_share(stage: Stage) -> list[Row]:
     ours = stage.ours
     await ours.open(n_parallel=MANY)
     shares = []
-    for _ in range(stage.scale.repeat):
+    for _ in stage.turns():
         before = ours.counters
         stories = [stage.workload.story(stage.scale.stream_tokens) for _ in range(MANY)]
         await asyncio.gather(*(ours.answer(story) for story in stories))
@@ -49,7 +49,7 @@ async def queue_cost(stage: Stage) -> list[Row]:
     await ours.open(n_parallel=N_RUNNING)
     with_queue: list[float] = []
     without: list[float] = []
-    for turn in range(stage.scale.repeat):
+    for turn in stage.turns():
         order = ((0, without), (N_WAITING, with_queue))
         for n_waiting, steps in order if turn % 2 == 0 else order[::-1]:
             steps.append(1000 * await _step_s(stage, n_waiting))

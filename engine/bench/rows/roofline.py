@@ -17,7 +17,7 @@ async def roofline(stage: Stage) -> list[Row]:
     await ours.answer(stage.workload.story(4))
     bytes_per_token = stage.bytes_per_token(n_tokens // 2)
     shares, best = [], 0.0
-    for _ in range(stage.scale.repeat):
+    for _ in stage.turns():
         bandwidth = await asyncio.to_thread(stage.read_bandwidth, stage.n_cores)
         rate = await rate_of(ours, [stage.workload.story(n_tokens)], stage.clock)
         await ours.settle()

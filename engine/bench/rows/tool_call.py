@@ -35,7 +35,7 @@ async def tool_call(stage: Stage) -> list[Row]:
             tokens += answer.tokens
         return tokens / wall_s
 
-    samples = await in_turns(contenders, stage.scale.repeat, measure, warm_up=warm_up)
+    samples = await in_turns(contenders, stage.turns(), measure, warm_up=warm_up)
     row = Row(
         name="tool_call",
         meaning="writing a tool call that a JSON schema prescribes",

@@ -169,7 +169,7 @@ def make_stage(ours: ScriptedOwn, clock: Clock) -> Make:
             peers=peers,
             embedders=changes.get("embedders", ()),
             workload=Workload(ours.count_tokens),
-            scale=scale or quick_scale(3),
+            scale=scale or replace(quick_scale(3), row_limit_s=60.0),
             n_cores=2,
             spinning=spinning,
             fixed_work=fixed_work,

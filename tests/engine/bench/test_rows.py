@@ -195,3 +195,12 @@ async def test_embedding_is_passages_a_second(make_stage: Make, clock: Clock) ->
 
 async def test_without_an_embedding_model_there_is_no_such_row(make_stage: Make) -> None:
     assert await ROWS["embed"](make_stage()) == []
+
+
+async def test_a_row_that_the_machine_makes_endless_takes_one_sample(
+    make_stage: Make, ours: ScriptedOwn, clock: Clock
+) -> None:
+    ours.rate = 0.1  # 48 tokens take eight minutes
+    peer = Scripted(name="llama-server", clock=clock)
+    row = await only("decode_1", make_stage(peer))
+    assert (len(row.ours), len(row.peer)) == (1, 1)

@@ -17,7 +17,15 @@ from engine.bench.llama_class import LlamaClass, as_line
 from engine.bench.llama_server import LlamaServer, as_http, has_text, read_answer
 from engine.bench.other_programs import fixed_work, spinning
 from engine.bench.workload import Workload, is_valid_call, tool_call_schema
+from tests.conftest import wait_until_gone
 from tests.engine.bench.conftest import VALID_CALL
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def count_words(texts: list[str]) -> list[int]:
@@ -124,7 +132,7 @@ async def test_a_child_that_does_not_want_to_end_is_ended_with_all_its_own(tmp_p
     assert os.getsid(child.process.pid) != os.getsid(0)  # a Ctrl-C in the terminal does not reach it
     await child.end(patience_s=0.2)
     assert child.process.returncode == -signal.SIGKILL
-    assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+    assert wait_until_gone(lambda: [grandchild] if is_running(grandchild) else []) == []
 
 
 async def test_programs_with_fixed_work_do_it_when_told_and_end_with_their_user() -> None:

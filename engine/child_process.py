@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from engine import os_priority
 from engine.bounded_log import BoundedLog
 from engine.child_guard import PARENT_PID_NAME
@@ -48,6 +50,7 @@ _PASSED_ON = (
 # both, and 72 where threads never spin (OMP_WAIT_POLICY=passive).
 _SPINS_AT_A_BARRIER = "500"
 _EXIT_GRACE_S = 2.0
+_STOPPED_S = 3.0  # so long a child may be frozen by SIGSTOP
 _TICKS = 8  # the watch looks so often within its limit
 
 
@@ -268,9 +271,19 @@ class EngineChild:
                 seen, silent_s = self._n_frames, 0.0
                 continue
             silent_s += tick_s
+            if silent_s >= min(limit_s, _STOPPED_S) and self._is_stopped():
+                self.kill("was stopped by a signal")
+                return
             if silent_s >= limit_s:
                 self.kill(f"gave no sign of life for {limit_s:g} s")
                 return
+
+    def _is_stopped(self) -> bool:
+        """Whether somebody froze the process, which is no slow disk and no long batch."""
+        try:
+            return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False
 
 
 def _how_it_ended(returncode: int | None) -> str:

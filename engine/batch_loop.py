@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Callable
 
+from engine.batch import Batch, Outcome, Run
 from engine.child_pipes import Inbox
 from engine.core import FinishReason, Request, Usage
 from engine.errors import EngineError, PromptTooLong, RequestInvalid
@@ -19,7 +20,7 @@ from engine.messages import CalledTool, Counters, Done, Embed, Failed, FromChild
 from engine.model import PowerLimits
 from engine.pinning import PinnedPrefixes
 from engine.runner import Runner
-from engine.scheduler import Batch, Outcome, Run, Scheduler
+from engine.scheduler import Scheduler
 from engine.sequence import Sequence
 from engine.snapshots import SnapshotStore
 from engine.speculation import Speculation

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from engine.batch import Batch, Outcome
 from engine.core import Request
 from engine.generation import CallReader, TokenChooser
 from engine.kv_cache import SequenceMemory
 from engine.messages import Loaded
-from engine.scheduler import Batch, Outcome
 from engine.snapshots import StateIdentity
 from engine.speculation import DraftSource
 

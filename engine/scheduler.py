@@ -12,17 +12,15 @@ nothing can deadlock.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 
+from engine.batch import Batch, Run
 from engine.core import Priority
 from engine.kv_cache import KvCache
 from engine.sequence import Sequence, Stage, common_prefix
+from engine.waiting_room import WaitingRoom
 
 SPARE_SLOTS = 1  # for the ward, beside all others
 AGED_S = 3.0  # without progress for so long, a sequence of a lower class becomes the ward
@@ -31,46 +29,6 @@ SHARE_TOKENS = 8
 PATIENCE_S = 30.0  # after so long the ward may take the cells of a more senior sequence
 MIN_AWAITED = 64  # tokens of a prefix that is being computed right now: worth waiting for
 MIN_RESERVE = 256  # cells for growing, before a sequence comes in beside others
-
-
-_Place = tuple[int, int, Sequence]  # in a line: arrival, a number that no other place has, who
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Neighbouring tokens of one sequence in a batch; the last n_drafts are guesses."""
-
-    sequence: Sequence
-    start: int
-    tokens: list[int] = field(repr=False)
-    n_drafts: int = 0
-
-    @property
-    def n_outputs(self) -> int:
-        """Rows of logits that are wanted: none while a prompt is read, one for a token, and one for each guess."""
-        known = self.start + len(self.tokens) - self.n_drafts
-        return self.n_drafts + 1 if known == len(self.sequence.tokens) else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What one llama_decode call computes."""
-
-    runs: tuple[Run, ...]
-    priority: Priority = Priority.INTERACTIVE  # of the class that it serves
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens of all runs."""
-        return sum(len(run.tokens) for run in self.runs)
-
-
-class Outcome(StrEnum):
-    """How a batch ended."""
-
-    DONE = "done"
-    ABORTED = "aborted"  # nothing of it is in the cache
-    NO_ROOM = "no_room"  # the cache has no cells for it; nothing of it is in the cache
 
 
 def no_drafts(_sequence: Sequence, _limit: int) -> list[int]:
@@ -100,10 +58,7 @@ class Scheduler:
         self._chunk_tokens = chunk_tokens or (lambda _priority, _writing: n_batch)
         self._draft = draft
         self._running: list[Sequence] = []  # by seniority
-        self._lines: dict[Priority, list[_Place]] = {priority: [] for priority in Priority}
-        self._places = itertools.count()
-        self._outside: set[Sequence] = set()
-        self._followers: dict[Sequence, list[tuple[int, Sequence]]] = {}
+        self._room = WaitingRoom()
         self._ward: Sequence | None = None
         self._lead = Priority.BACKGROUND
         self._protected: Sequence | None = None
@@ -121,12 +76,12 @@ class Scheduler:
     @property
     def n_waiting(self) -> int:
         """Sequences without a slot, those that gave way included."""
-        return len(self._outside)
+        return len(self._room)
 
     @property
     def n_swapped(self) -> int:
         """Sequences whose state is kept outside the cache."""
-        return sum(sequence.stage is Stage.SWAPPED for sequence in self._outside)
+        return sum(sequence.stage is Stage.SWAPPED for sequence in self._room)
 
     def allow_background(self, allowed: bool) -> None:
         """Whether background work may go on; what is held back stays where it is."""
@@ -144,20 +99,17 @@ class Scheduler:
         """A request ended, was cancelled or failed. What it computed stays at hand as long as there is room."""
         if sequence.stage is Stage.RUNNING:
             self._running.remove(sequence)
-        self._outside.discard(sequence)
+        self._room.leave(sequence)
         if self._ward is sequence:
             self._ward = None
         self._kv.end(sequence)
-        self._release_followers(sequence)
         self._may_admit = True
 
     # -- one step ------------------------------------------------------------------------------------------
 
     def schedule(self, now: float) -> Batch | None:
         """The next batch, its cells taken; None when there is nothing to compute."""
-        for leader in list(self._followers):
-            self._release_followers(leader)
-        if self._may_admit:
+        if self._room.release_followers() or self._may_admit:
             self._may_admit = False
             self._admit()
         while self._suspects:
@@ -171,9 +123,8 @@ class Scheduler:
         self._note_lead(lead)
         share = self._share_for_ward(lead, now)
         runs = self._runs_of_class(lead, self._n_batch - (0 if share is None else len(share.tokens)))
-        if (
-            share is not None and share.sequence.stage is Stage.RUNNING
-        ):  # no senior one took its cells after all
+        # a senior one may have taken its cells after all
+        if share is not None and share.sequence.stage is Stage.RUNNING:
             runs.append(share)
         return Batch(runs=tuple(runs), priority=lead) if runs else None
 
@@ -200,7 +151,6 @@ class Scheduler:
                 self._running.remove(run.sequence)
                 self._kv.void(run.sequence)
                 self._put_outside(run.sequence)
-                self._release_followers(run.sequence)
 
     def isolate(self, batch: Batch) -> None:
         """A batch failed: the next ones hold one of its sequences each, so that only the guilty one fails."""
@@ -212,18 +162,17 @@ class Scheduler:
         self._kv.park(sequence)
         self.n_preemptions += 1
         self._put_outside(sequence)
-        self._release_followers(sequence)
 
     def check_integrity(self) -> None:
         """Raise if the books contradict each other; that would be a bug."""
         self._kv.check_integrity()
         if [s.seniority for s in self._running] != sorted(s.seniority for s in self._running):
             raise RuntimeError("the running sequences are not in order")
-        for sequence in (*self._running, *self._outside):
+        for sequence in (*self._running, *self._room):
             sequence.check_integrity()
         if any(sequence.stage is not Stage.RUNNING for sequence in self._running):
             raise RuntimeError("a sequence that does not run is among the running ones")
-        if any(sequence.stage in (Stage.RUNNING, Stage.ENDED) for sequence in self._outside):
+        if any(sequence.stage in (Stage.RUNNING, Stage.ENDED) for sequence in self._room):
             raise RuntimeError("a running or ended sequence is among those outside")
         if len(self._running) > self._n_slots + SPARE_SLOTS:
             raise RuntimeError(f"{len(self._running)} sequences run in {self._n_slots} slots")
@@ -235,25 +184,19 @@ class Scheduler:
 
         Asked for only when somebody came or left: a step costs the same however many wait.
         """
-        for priority, line in self._lines.items():
+        for priority in Priority:
             if priority is Priority.BACKGROUND and not self._background_allowed:
                 return
-            while (head := self._head(line)) is not None:
+            while (head := self._room.head(priority)) is not None:
                 seniors = [sequence for sequence in self._running if sequence.priority <= priority]
                 if len(seniors) >= self._n_slots:
                     return
-                if self._awaits_leader(head):
-                    heapq.heappop(line)
+                if self._follows(head):
                     continue
                 if (seniors and not self._fits_beside(head, seniors)) or not self._enter(head):
                     break
             if any(sequence.priority == priority for sequence in self._running):
                 return  # the classes below stand back
-
-    def _head(self, line: list[_Place]) -> Sequence | None:
-        while line and line[0][2] not in self._outside:
-            heapq.heappop(line)
-        return line[0][2] if line else None
 
     def _fits_beside(self, head: Sequence, seniors: list[Sequence]) -> bool:
         """Whether the others of its class and above leave the cells that it needs at first."""
@@ -276,22 +219,16 @@ class Scheduler:
         swapped = sequence.stage is Stage.SWAPPED
         entered = self._kv.unpark(sequence, room) if swapped else self._kv.attach(sequence, room)
         if entered:
-            self._outside.discard(sequence)
+            self._room.leave(sequence)
             insort(self._running, sequence, key=_seniority)
             self._kv.pin_if_reached(sequence)
         return entered
 
     def _put_outside(self, sequence: Sequence) -> None:
-        self._outside.add(sequence)
-        self._stand_in_line(sequence)
-
-    def _stand_in_line(self, sequence: Sequence) -> None:
-        heapq.heappush(self._lines[sequence.priority], (sequence.arrival, next(self._places), sequence))
+        self._room.put(sequence)
         self._may_admit = True
 
-    # -- waiting for a prefix that another one computes ------------------------------------------------------
-
-    def _awaits_leader(self, head: Sequence) -> bool:
+    def _follows(self, head: Sequence) -> bool:
         """Let a request wait for a prompt that begins alike and is being read right now, rather than read it twice."""
         if head.stage is not Stage.WAITING or not self._kv.can_rewind:
             return False
@@ -304,23 +241,9 @@ class Scheduler:
                 continue
             n_resident = self._kv.n_resident(head) if n_resident < 0 else n_resident
             if shared - n_resident >= MIN_AWAITED:
-                self._followers.setdefault(leader, []).append((shared, head))
+                self._room.follow(head, leader, shared)
                 return True
         return False
-
-    def _release_followers(self, leader: Sequence) -> None:
-        """Those who have what they waited for, or waited for one that stopped, stand in line again."""
-        followers = self._followers.pop(leader, None)
-        if followers is None:
-            return
-        still: list[tuple[int, Sequence]] = []
-        for until, sequence in followers:
-            if leader.stage is Stage.RUNNING and leader.n_computed < until:
-                still.append((until, sequence))
-            elif sequence in self._outside:
-                self._stand_in_line(sequence)
-        if still:
-            self._followers[leader] = still
 
     # -- who gets on -----------------------------------------------------------------------------------------
 
@@ -397,10 +320,9 @@ class Scheduler:
         return self._run_of(ward, min(SHARE_TOKENS, self._n_batch // 2))
 
     def _most_neglected(self, lead: Priority, now: float) -> Sequence | None:
-        heads = [head for line in self._lines.values() if (head := self._head(line)) is not None]
         aged = [
             sequence
-            for sequence in (*self._running, *heads)
+            for sequence in (*self._running, *self._room.heads())
             if sequence.priority > lead and now - sequence.progress_s >= AGED_S and self._is_allowed(sequence)
         ]
         return min(aged, key=lambda sequence: (sequence.progress_s, sequence.seniority), default=None)

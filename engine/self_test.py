@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from engine.batch import Batch, Outcome, Run
 from engine.core import Request, SamplingParams
 from engine.generation import TokenChooser
 from engine.kv_cache import SequenceMemory
-from engine.scheduler import Batch, Outcome, Run
 from engine.sequence import Sequence
 from engine.slots import Slot
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.batch import Batch, Run
 from engine.kv_cache import KvCache
-from engine.scheduler import Batch, Run, Scheduler
+from engine.scheduler import Scheduler
 from engine.snapshots import SnapshotStore
 from engine.status import EngineCounters
 

@@ -13,9 +13,9 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
+from engine.batch import Batch, Outcome
 from engine.errors import EngineError
 from engine.llama.native_batch import NativeBatch
-from engine.scheduler import Batch, Outcome
 from engine.sealing import State
 
 WATCHED_TOKENS = (

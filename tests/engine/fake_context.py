@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.batch import Batch, Outcome
 from engine.errors import EngineError
-from engine.scheduler import Batch, Outcome
 from engine.sealing import State
 
 

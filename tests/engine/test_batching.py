@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.batch import Outcome
 from engine.batch_loop import BatchLoop
 from engine.child_pipes import Inbox
 from engine.core import FinishReason, PinnedPrefix, Priority, Request, SamplingParams
@@ -19,7 +20,7 @@ from engine.faults import Faults
 from engine.generation import Chosen, TokenChooser
 from engine.messages import Counters, Done, Failed, FromChild, Progress, Texts
 from engine.model import CacheSpec, PowerLimits
-from engine.scheduler import SPARE_SLOTS, Outcome
+from engine.scheduler import SPARE_SLOTS
 from engine.snapshots import SnapshotStore
 from tests.engine.fake_context import FakeContext
 from tests.engine.support import EchoRunner, message

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.core import Alternative, FinishReason, SamplingParams, TokenLogprob
 from engine.generation import Chosen, Generation, TokenChooser
-from engine.scheduler import Sequence
+from engine.sequence import Sequence
 from engine.tool_calls import CallStyle, CallTextReader
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.batch import Batch
 from engine.core import Priority
 from engine.kv_cache import KvCache
 from engine.model import CacheSpec, KvType
@@ -11,7 +12,6 @@ from engine.scheduler import (
     SHARE_EVERY_S,
     SHARE_TOKENS,
     SPARE_SLOTS,
-    Batch,
     Scheduler,
 )
 from engine.sequence import PinPoint, Sequence, Stage, common_prefix

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from engine.batch import Outcome
 from engine.child_pipes import BEAT_INTERVAL_S, Inbox, Outbox
 from engine.core import FinishReason, Message, Request, SamplingParams
 from engine.errors import ModelInvalid, SchemaUnsupported
@@ -29,7 +30,6 @@ from engine.messages import (
     body_size,
     parse_from_child,
 )
-from engine.scheduler import Outcome
 from engine.server import EngineServer
 from tests.engine.support import EchoChooser, EchoRunner, load_message
 

@@ -163,6 +163,7 @@ async def test_among_many_real_answers_only_the_one_that_kills_is_lost(make: Mak
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 async def test_a_hundred_deaths_in_a_row_in_all_phases(make: Make) -> None:
     engine = make(policy=PATIENT)
     await engine.start()

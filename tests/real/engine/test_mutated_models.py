@@ -160,6 +160,7 @@ async def test_damaged_headers_are_refused_with_a_sentence_or_loaded(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 async def test_ten_thousand_damaged_headers(make: Make, healthy: bytes, tmp_path: Path) -> None:
     images = await asyncio.to_thread(survivors, healthy, tmp_path, 10_000)
     slow: list[float] = []

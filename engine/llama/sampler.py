@@ -122,5 +122,5 @@ class LlamaChooser:
         pointer = llama_cpp.llama_get_logits_ith(self._context, row)
         if not pointer:
             raise RuntimeError(f"the batch has no logits in row {row}")
-        row_of_floats = self._row.from_address(ctypes.addressof(pointer.contents))
-        return np.ndarray(len(row_of_floats), dtype=np.float32, buffer=row_of_floats)
+        data = memoryview(self._row.from_address(ctypes.addressof(pointer.contents)))
+        return np.frombuffer(data, dtype=np.float32)

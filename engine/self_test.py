@@ -17,11 +17,10 @@ from engine.kv_cache import SequenceMemory
 from engine.sequence import Sequence
 from engine.slots import Slot
 
-MIN_PROMPT_TOKENS = 64
+MIN_PROMPT_TOKENS = 72
 MAX_PROMPT_TOKENS = 96
 N_DECODED = 8
 N_COMPANY = 4  # sequences in the batch of the comparison
-_SHORT = 12  # tokens that the company has behind it
 # Long enough for every tokenizer: at two tokens a word it still exceeds MIN_PROMPT_TOKENS by far.
 _TEXT = " ".join(f"Line {number} of the trial reads the same as all the others." for number in range(1, 13))
 
@@ -55,6 +54,16 @@ class TrialRunner(Protocol):
         """Sequences that the context has room for."""
         ...
 
+    @property
+    def n_ctx(self) -> int:
+        """Cells of the context."""
+        ...
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether the end of a sequence can be taken back."""
+        ...
+
     def tokenize(self, text: str) -> list[int]:
         """Tokens of plain text."""
         ...
@@ -79,7 +88,8 @@ def run_self_test(runner: TrialRunner) -> bool:
     finally:
         chooser.close()
         runner.context.trim(0, 0)
-    return runner.n_seq_ids >= N_COMPANY and _is_batch_stable(runner.context, tokens)
+    can_compare = runner.can_rewind and min(runner.n_seq_ids, runner.n_ctx // len(tokens)) >= N_COMPANY
+    return can_compare and _is_batch_stable(runner.context, tokens)
 
 
 def _try_tokens(runner: TrialRunner, chooser: TokenChooser, tokens: list[int]) -> None:
@@ -90,28 +100,28 @@ def _try_tokens(runner: TrialRunner, chooser: TokenChooser, tokens: list[int]) -
         if not np.isfinite(row).all():
             raise SelfTestFailed("The trial gave numbers that are not finite.")
         start += len(batch)
-        batch = (
-            chooser.choose(len(batch) - 1).tokens or tokens[-1:]
-        )  # the model may want to end; the trial goes on
+        # the model may want to end; the trial goes on
+        batch = chooser.choose(len(batch) - 1).tokens or tokens[-1:]
 
 
 def _is_batch_stable(context: TrialContext, tokens: list[int]) -> bool:
-    """The same tokens computed one sequence after the other, then all of them in each batch."""
-    prompts = [tokens[n : n + _SHORT] for n in range(N_COMPANY)]
-    alone = [_alone(context, prompt) for prompt in prompts]
-    together = [(number, 0, prompt) for number, prompt in enumerate(prompts)]
-    _compute(context, together)
-    rows = _compute(context, [(number, _SHORT, prompt[:1]) for number, prompt in enumerate(prompts)])
+    """The next token of some sequences, computed for one after the other and then for all of them in one batch.
+
+    Together they hold more than 256 cells in both cases: beyond that llama.cpp's attention computes a token that is
+    alone in its batch in another way, whoever holds the cells.
+    """
+    n = len(tokens) - N_COMPANY
+    prompts = [tokens[number : number + n] for number in range(N_COMPANY)]
+    for number, prompt in enumerate(prompts):
+        _compute(context, [(number, 0, prompt)])
+    alone: list[np.ndarray[Any, Any]] = []
+    for number in range(N_COMPANY):
+        alone += _compute(context, [(number, n, tokens[:1])])
+        context.trim(number, n)
+    together = _compute(context, [(number, n, tokens[:1]) for number in range(N_COMPANY)])
     for number in range(N_COMPANY):
         context.trim(number, 0)
-    return all(np.array_equal(left, right) for left, right in zip(alone, rows, strict=True))
-
-
-def _alone(context: TrialContext, prompt: list[int]) -> np.ndarray[Any, Any]:
-    _compute(context, [(0, 0, prompt)])
-    row = _compute(context, [(0, _SHORT, prompt[:1])])[0]
-    context.trim(0, 0)
-    return row
+    return all(np.array_equal(left, right) for left, right in zip(alone, together, strict=True))
 
 
 def _compute(context: TrialContext, parts: list[tuple[int, int, list[int]]]) -> list[np.ndarray[Any, Any]]:

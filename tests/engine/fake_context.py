@@ -34,6 +34,7 @@ class FakeContext:
         self.outcomes: list[Outcome | EngineError] = []  # what the next batches do instead of working
         self.poison: int | None = None  # a token that can't be computed
         self.finite = True
+        self.company_changes_numbers = False
         self._rows: dict[int, list[int]] = {}
         self._delay_s = delay_s
 
@@ -49,7 +50,8 @@ class FakeContext:
 
     def logits(self, row: int) -> np.ndarray[Any, Any]:
         seen = self.seen_at(row)
-        return np.array([len(seen), *seen], dtype=np.float32) if self.finite else np.array([np.nan])
+        company = len(self.batches[-1]) if self.company_changes_numbers else 1
+        return np.array([company, *seen], dtype=np.float32) if self.finite else np.array([np.nan])
 
     def decode(self, batch: Batch) -> Outcome:
         time.sleep(self._delay_s)

@@ -19,7 +19,7 @@ from engine.child_guard import (
     limit_resources,
     private_channel,
 )
-from engine.os_priority import lead_session
+from engine.os_priority import lead_session, priority_of
 
 MEMORY_SHARE = 0.9
 
@@ -79,6 +79,7 @@ def _serve(incoming: int, outgoing: int) -> None:
         beat=outbox.beat,
         faults=faults,
         load_runner=load_runner,
+        process=priority_of(os.getpid()),
     )
     server.run(build=library.build, devices=library.devices)
 

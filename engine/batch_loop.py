@@ -18,6 +18,7 @@ from engine.generation import Generation, Step
 from engine.kv_cache import KvCache
 from engine.messages import CalledTool, Counters, Done, Embed, Failed, FromChild, Progress, Text, Texts
 from engine.model import PowerLimits
+from engine.pacer import Pacer
 from engine.pinning import PinnedPrefixes
 from engine.runner import Runner
 from engine.scheduler import Scheduler
@@ -29,7 +30,6 @@ from engine.trouble import describe_bug
 from engine.work import Work
 
 COUNTERS_EVERY_S = 0.5
-CHUNK_TOKENS = 64  # of prompts, in a batch that others wait for
 
 
 _NO_USAGE = Usage(prompt_tokens=0, completion_tokens=0, prefill_s=0.0, decode_s=0.0)
@@ -42,6 +42,7 @@ class BatchLoop:
         self,
         runner: Runner,
         *,
+        pacer: Pacer,
         snapshots: SnapshotStore,
         n_slots: int,
         inbox: Inbox,
@@ -52,6 +53,7 @@ class BatchLoop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runner = runner
+        self._pacer = pacer
         self._speculation = speculation
         self._snapshots = snapshots
         self._inbox = inbox
@@ -70,14 +72,13 @@ class BatchLoop:
             kv=self._kv,
             n_slots=n_slots,
             n_batch=runner.n_batch,
-            chunk_tokens=self._chunk_tokens,
+            chunk_tokens=pacer.chunk_tokens,
             draft=self._draft,
         )
         self._pins = PinnedPrefixes(runner.prompt_tokens)
         self._works: dict[str, Work] = {}
         self._arrivals = itertools.count()
         self._batch: Batch | None = None  # while it is computed
-        self._max_threads = runner.context.n_threads
         self._tally = Tally()
         self._counted_at = clock()
         self._idle = True
@@ -153,7 +154,7 @@ class BatchLoop:
     def set_limits(self, limits: PowerLimits) -> None:
         """What the surroundings allow from the next batch on."""
         self._scheduler.allow_background(limits.background)
-        self._runner.context.set_threads(min(self._max_threads, limits.max_threads or self._max_threads))
+        self._runner.context.set_threads(self._pacer.limit(limits.max_threads))
 
     def count(self, texts: tuple[str, ...]) -> tuple[int, ...]:
         """The tokens of each text."""
@@ -164,7 +165,8 @@ class BatchLoop:
         return tuple(counts)
 
     def close(self) -> None:
-        """Let the store write what it owes."""
+        """Let the store write what it owes, and end the background lane."""
+        self._pacer.close()
         self._snapshots.close()
 
     # -- one step ------------------------------------------------------------------------------------------
@@ -228,7 +230,14 @@ class BatchLoop:
         """Compute a batch; what fails beside others is tried alone, and what fails alone, fails."""
         self._batch = batch
         try:
-            outcome = self._runner.context.decode(batch)
+            outcome = self._pacer.run(
+                lambda: self._runner.context.decode(batch),
+                self._runner.context,
+                n_tokens=batch.n_tokens,
+                priority=batch.priority,
+                is_whole=lambda result: result is Outcome.DONE,
+                repeatable=any(self._is_repeatable(run.sequence) for run in batch.runs),
+            )
         except EngineError as error:
             self._scheduler.revert(batch)
             if len(batch.runs) > 1 and self._kv.can_rewind:
@@ -329,15 +338,15 @@ class BatchLoop:
             self.check_integrity()
             self._send_counters()
 
+    def _is_repeatable(self, sequence: Sequence) -> bool:
+        return self._works[sequence.request_id].request.sampling.seed is not None
+
     def _draft(self, sequence: Sequence, limit: int) -> list[int]:
         if self._speculation is None:
             return []
-        if self._works[sequence.request_id].request.sampling.seed is not None:
+        if self._is_repeatable(sequence):
             return []  # it is to be repeatable, and a row among guesses may be rounded otherwise
         return self._speculation.draft(sequence.request_id, sequence.tokens, limit)
-
-    def _chunk_tokens(self, _priority: object, _writing: bool) -> int:
-        return CHUNK_TOKENS
 
     def _tell_progress(self, sequence: Sequence) -> None:
         done = min(sequence.n_computed, sequence.n_prompt)

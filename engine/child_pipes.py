@@ -42,6 +42,8 @@ class Inbox:
         }
         self._unread: set[str] = set()  # ids of the requests above
         self._aborted: set[str] = set()
+        # told on the reading thread of each request that is no background work
+        self.on_awaited: Callable[[], None] = lambda: None
 
     def read_forever(self) -> None:
         """Feed the engine thread; when the pipe closes the parent is gone or done with us, so end at once."""
@@ -69,6 +71,8 @@ class Inbox:
                 case _:
                     self._orders.append(message)
             self._changed.notify()
+        if isinstance(message, Submit) and message.request.priority is not Priority.BACKGROUND:
+            self.on_awaited()
 
     def next(self, *, wait: bool) -> ToChild | None:
         """The next message: orders first, then requests by priority and arrival. None when there is none and wait is off."""

@@ -19,6 +19,7 @@ from engine.embedding_line import EmbeddingBatch, EmbeddingJob, EmbeddingLine
 from engine.errors import EngineError, PromptTooLong, RequestInvalid
 from engine.messages import Counters, Done, Embed, Embedded, Failed, FromChild, Loaded
 from engine.model import PowerLimits
+from engine.pacer import Pacer
 from engine.self_test import SelfTestFailed
 from engine.status import EngineCounters
 
@@ -97,19 +98,20 @@ class EmbeddingLoop:
         self,
         embedder: Embedder,
         *,
+        pacer: Pacer,
         inbox: Inbox,
         send: Callable[[FromChild], None],
         beat: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._embedder = embedder
+        self._pacer = pacer
         self._inbox = inbox
         self._send = send
         self._beat = beat
         self._clock = clock
         self._line = EmbeddingLine(n_sequences=embedder.n_sequences, batch_tokens=embedder.batch_tokens)
         self._batch: EmbeddingBatch | None = None  # while it is computed
-        self._max_threads = embedder.n_threads
         self._counters = EngineCounters()
         self._counted_at = clock()
         self._idle = True
@@ -151,7 +153,7 @@ class EmbeddingLoop:
     def set_limits(self, limits: PowerLimits) -> None:
         """What the surroundings allow from the next batch on."""
         self._line.allow_background(limits.background)
-        self._embedder.set_threads(min(self._max_threads, limits.max_threads or self._max_threads))
+        self._embedder.set_threads(self._pacer.limit(limits.max_threads))
 
     def count(self, texts: tuple[str, ...]) -> tuple[int, ...]:
         """The tokens of each text, with the marks around it: to be compared with the longest text that the model takes."""
@@ -162,7 +164,8 @@ class EmbeddingLoop:
         return tuple(counts)
 
     def close(self) -> None:
-        """Nothing outlives the process."""
+        """End the background lane."""
+        self._pacer.close()
 
     # -- one step ------------------------------------------------------------------------------------------
 
@@ -217,7 +220,13 @@ class EmbeddingLoop:
     def _compute(self, batch: EmbeddingBatch) -> list[bytes] | None:
         self._batch = batch
         try:
-            return self._embedder.embed(batch.texts)
+            return self._pacer.run(
+                lambda: self._embedder.embed(batch.texts),
+                self._embedder,
+                n_tokens=batch.n_tokens,
+                priority=batch.priority,
+                is_whole=lambda vectors: vectors is not None,
+            )
         finally:
             self._batch = None
 

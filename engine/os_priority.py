@@ -135,10 +135,16 @@ def lift(pid: int) -> None:
 class Lanes:
     """Runs calls at the priority of their work: the caller's thread is the normal lane, one more the background lane."""
 
-    def __init__(self, process: ProcessPriority | None, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        process: ProcessPriority | None,
+        *,
+        has_background_thread: bool = hasattr(os, "SCHED_IDLE"),
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._process = process
         self._now = now
-        self._lane = _IdleLane() if hasattr(os, "SCHED_IDLE") else None
+        self._lane = _IdleLane() if has_background_thread else None
         self._background_since: float | None = None
         self._asserted_at: float | None = None
 

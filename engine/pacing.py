@@ -32,7 +32,7 @@ _CREDIT_S = 0.4  # lost at most to signs that mislead, before they must wait lik
 _ALIKE_BITS = 6  # batches of 32 tokens and more are of one shape: prompts
 _USUAL_WEIGHT = 0.05
 _LATELY_S = 1.0
-_FIRST_CHUNK, _SMALLEST_CHUNK = 32, 8  # tokens
+_FIRST_CHUNK, _SMALLEST_CHUNK = 64, 8  # tokens
 _CHUNK_WEIGHT = 1 / 3
 _LEAST_COST_S = 1e-9
 
@@ -191,6 +191,45 @@ class _Shape:
             self.start([], now)
 
 
+class ThreadChoice(Protocol):
+    """Decides the threads of each batch."""
+
+    @property
+    def allowed(self) -> int:
+        """The most threads that a batch may have now."""
+        ...
+
+    def limit(self, max_threads: int | None) -> None:
+        """So many at most from now on, such as on battery; None lifts the limit."""
+        ...
+
+    def threads_for(self, n_tokens: int, *, background: bool = False) -> int:
+        """The threads for the next batch, which has so many tokens."""
+        ...
+
+    def observe(self, n_threads: int, n_tokens: int, wall_s: float, *, background: bool = False) -> None:
+        """A batch was computed to its end (an aborted one says nothing)."""
+        ...
+
+
+class FixedThreads:
+    """Always as many as allowed."""
+
+    def __init__(self, n_threads: int) -> None:
+        self._max = self.allowed = n_threads
+
+    def limit(self, max_threads: int | None) -> None:
+        """So many at most from now on."""
+        self.allowed = min(self._max, max_threads or self._max)
+
+    def threads_for(self, n_tokens: int, *, background: bool = False) -> int:
+        """As many as allowed."""
+        return self.allowed
+
+    def observe(self, n_threads: int, n_tokens: int, wall_s: float, *, background: bool = False) -> None:
+        """Nothing is learnt."""
+
+
 class ThreadGovernor:
     """Chooses the threads of each batch by what was measured; one for each model. now() is a monotonic clock."""
 
@@ -205,6 +244,11 @@ class ThreadGovernor:
         self._epoch = 0  # counts the times that cores became free or scarce
         self._has_room = self._is_tight = False
         self._disturbed = False  # since the last look by a trial, which makes threads wait or cores free
+
+    @property
+    def allowed(self) -> int:
+        """The most threads that a batch may have now."""
+        return self._allowed
 
     def limit(self, max_threads: int | None) -> None:
         """So many at most from now on, such as on battery; None lifts the limit."""

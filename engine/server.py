@@ -29,12 +29,15 @@ from engine.messages import (
     FromChild,
     Hello,
     Load,
+    Loaded,
     LoadFailed,
     LoadFault,
     SetLimits,
     Submit,
     ToChild,
 )
+from engine.os_priority import ProcessPriority
+from engine.pacer import Pacer, make_pacer
 from engine.runner import Runner
 from engine.self_test import SelfTestFailed, run_self_test
 from engine.snapshots import SnapshotStore
@@ -56,12 +59,14 @@ class EngineServer:
         beat: Callable[[], None],
         faults: Faults,
         load_runner: Callable[[Load, Callable[[], bool]], Runner | Embedder],
+        process: ProcessPriority | None = None,
     ) -> None:
         self._inbox = inbox
         self._send = send
         self._beat = beat
         self._faults = faults
         self._load_runner = load_runner
+        self._process = process
         self._loop: Loop | None = None
         self._busy = False
 
@@ -133,13 +138,20 @@ class EngineServer:
 
     def _make_loop(self, runner: Runner | Embedder, load: Load) -> Loop:
         if isinstance(runner, Embedder):
-            return EmbeddingLoop(runner, inbox=self._inbox, send=self._send, beat=self._beat)
+            return EmbeddingLoop(
+                runner,
+                pacer=self._make_pacer(runner.facts(), n_batch=runner.batch_tokens),
+                inbox=self._inbox,
+                send=self._send,
+                beat=self._beat,
+            )
         snapshots = SnapshotStore(
             load.cache, identity=runner.state_identity(), can_rewind=runner.can_rewind, note=_note
         )
         speculates = load.speculate and runner.can_rewind  # a guess that falls has to be taken back
         return BatchLoop(
             runner,
+            pacer=self._make_pacer(runner.facts(), n_batch=runner.n_batch),
             snapshots=snapshots,
             speculation=Speculation(draft_source=runner.draft_source) if speculates else None,
             n_slots=load.n_slots,
@@ -148,6 +160,16 @@ class EngineServer:
             beat=self._beat,
             faults=self._faults,
         )
+
+    def _make_pacer(self, facts: Loaded, *, n_batch: int) -> Pacer:
+        pacer = make_pacer(
+            max_threads=facts.n_threads,
+            n_batch=n_batch,
+            on_gpu=facts.n_gpu_layers > 0,
+            process=self._process,
+        )
+        self._inbox.on_awaited = pacer.lift
+        return pacer
 
     def _should_stop(self) -> bool:
         return self._loop is not None and self._loop.should_stop()

@@ -12,6 +12,9 @@ from engine.core import JsonSchema, Message, Priority, Request, SamplingParams
 from engine.generation import CallReader, Chosen, TokenChooser
 from engine.messages import Load, Loaded
 from engine.model import CacheSpec, KvType, ModelSpec
+from engine.os_priority import Lanes
+from engine.pacer import Pacer
+from engine.pacing import ChunkSizer, FixedThreads
 from engine.plans import LoadPlan
 from engine.safe_settings import LoadSettings
 from engine.snapshots import StateIdentity
@@ -196,3 +199,9 @@ class EchoRunner:
 
     def close(self) -> None:
         pass
+
+
+def fixed_pacer(n_threads: int) -> Pacer:
+    """Always so many threads, all batches in one lane, chunks of the usual size."""
+    lanes = Lanes(None, has_background_thread=False)
+    return Pacer(threads=FixedThreads(n_threads), chunks=ChunkSizer(n_batch=512), lanes=lanes)

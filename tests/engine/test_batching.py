@@ -23,7 +23,7 @@ from engine.model import CacheSpec, PowerLimits
 from engine.scheduler import SPARE_SLOTS
 from engine.snapshots import SnapshotStore
 from tests.engine.fake_context import FakeContext
-from tests.engine.support import EchoRunner, message
+from tests.engine.support import EchoRunner, fixed_pacer, message
 
 
 def answer_to(seen: list[int]) -> int:
@@ -87,6 +87,7 @@ class House:
         self.now = 0.0
         self.loop = BatchLoop(
             self.runner,
+            pacer=fixed_pacer(self.context.n_threads),
             snapshots=self.store,
             n_slots=n_slots,
             inbox=self.inbox,

@@ -15,7 +15,7 @@ from engine.errors import EngineError, PromptTooLong, RequestInvalid
 from engine.messages import Abort, Counters, Done, Embed, Embedded, Failed, FromChild, Loaded
 from engine.model import KvType, PowerLimits
 from engine.self_test import SelfTestFailed
-from tests.engine.support import request
+from tests.engine.support import fixed_pacer, request
 
 BAD = "bad"
 
@@ -81,6 +81,7 @@ class House:
         self.now_s = 0.0
         self.loop = EmbeddingLoop(
             self.embedder,
+            pacer=fixed_pacer(self.embedder.n_threads),
             inbox=self.inbox,
             send=self.sent.append,
             beat=lambda: None,

@@ -29,6 +29,7 @@ from engine.tool_turns import described, turns_for_template
 MAX_TEMPLATE_CHARS = 262_144
 MAX_OUTPUT_CHARS = 8_000_000
 TIME_LIMIT_S = 5.0
+PROBE_TIME_LIMIT_S = 0.5  # while the model is loaded, and the supervisor waits for signs of life
 CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
@@ -121,13 +122,8 @@ class ChatTemplate:
                 self._template = environment.from_string(text)
         except (jinja2.TemplateError, RecursionError, MemoryError, ValueError, _TooSlow):
             raise ModelInvalid("The model's chat template can't be read; choose another model.") from None
-
+        # None: tools, calls and results are not shown to the model, or in a form that nobody could read back
         self.style = self._probe()
-
-    @property
-    def takes_tools(self) -> bool:
-        """Whether the template shows tools, calls and results to the model, in a format that can be read back."""
-        return self.style is not None
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The prompt, ready for the answer. Raises RequestInvalid when the template refuses the conversation.
@@ -147,19 +143,23 @@ class ChatTemplate:
     def _probe(self) -> CallStyle | None:
         """How the template writes a call, seen by letting it write one; None when it drops it or the way is unknown."""
         try:
-            text = self._render(_PROBE, (_PROBE_TOOL,))
+            text = self._render(
+                _PROBE, (_PROBE_TOOL,), time_limit_s=min(PROBE_TIME_LIMIT_S, self._time_limit_s)
+            )
         except RequestInvalid:
             return None
         if _PROBE_TOOL.description not in text or _PROBE_RESULT not in text:
             return None
         return next((style for style in CallStyle if style.format.shows(_PROBE_CALL.name, text)), None)
 
-    def _render(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+    def _render(
+        self, messages: Sequence[Message], tools: Sequence[Tool], *, time_limit_s: float | None = None
+    ) -> str:
         turns, offered = turns_for_template(messages, tools)
         parts: list[str] = []
         size = 0
         try:
-            with _time_limit(self._time_limit_s):
+            with _time_limit(self._time_limit_s if time_limit_s is None else time_limit_s):
                 for part in self._template.generate(
                     messages=turns, add_generation_prompt=True, tools=offered, **self._specials
                 ):

@@ -28,12 +28,8 @@ class Vocabulary:
         self.bos_text = self._text(llama_cpp.llama_vocab_bos(pointer))
         self.eos_text = self._text(llama_cpp.llama_vocab_eos(pointer))
 
-    def special_texts(self) -> list[str]:
-        """The texts that the tokenizer turns into control tokens."""
-        return list(self.control_tokens())
-
     def control_tokens(self) -> dict[str, int]:
-        """The control tokens by their texts."""
+        """The control tokens by the texts that the tokenizer turns into them."""
         return {self._text(token): token for token in range(self.size) if self.is_control(token)}
 
     def is_control(self, token: int) -> bool:

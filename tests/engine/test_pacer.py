@@ -103,9 +103,9 @@ def test_a_limit_bounds_also_what_is_repeatable() -> None:
 
 @pytest.mark.parametrize(
     ("seconds_a_token", "alone", "beside_writers"),
-    [(0.0001, 64, 64), (0.005, 64, 32), (0.02, 16, 8), (1.0, 8, 8)],
+    [(0.0001, 256, 256), (0.005, 64, 32), (0.02, 16, 8), (1.0, 8, 8)],
 )
-def test_chunks_have_one_size_and_are_halved_only_where_they_take_too_long(
+def test_chunks_have_one_size_unless_they_take_too_long_or_no_time_at_all(
     seconds_a_token: float, alone: int, beside_writers: int
 ) -> None:
     place = Place(seconds_a_token)

@@ -9,8 +9,9 @@ import itertools
 import time
 from collections.abc import Callable
 
-from engine.batch import Batch, Outcome, Run
+from engine.batch import Batch, Run
 from engine.child_pipes import Inbox
+from engine.computing import BatchComputer
 from engine.core import FinishReason, Request, Usage
 from engine.errors import EngineError, PromptTooLong, RequestInvalid
 from engine.faults import Faults
@@ -30,8 +31,6 @@ from engine.trouble import describe_bug
 from engine.work import Work
 
 COUNTERS_EVERY_S = 0.5
-
-
 _NO_USAGE = Usage(prompt_tokens=0, completion_tokens=0, prefill_s=0.0, decode_s=0.0)
 
 
@@ -78,7 +77,14 @@ class BatchLoop:
         self._pins = PinnedPrefixes(runner.prompt_tokens)
         self._works: dict[str, Work] = {}
         self._arrivals = itertools.count()
-        self._batch: Batch | None = None  # while it is computed
+        self._computer = BatchComputer(
+            context=runner.context,
+            pacer=pacer,
+            scheduler=self._scheduler,
+            kv=self._kv,
+            inbox=inbox,
+            fail=self.fail,
+        )
         self._tally = Tally()
         self._counted_at = clock()
         self._idle = True
@@ -182,8 +188,9 @@ class BatchLoop:
         self._idle = False
         self._announce(batch)
         only_writes = all(run.start >= run.sequence.n_prompt for run in batch.runs)
-        is_done = self._compute(batch) is Outcome.DONE
+        is_done = self._computer.compute(batch, repeatable=any(map(self._is_repeatable, batch.runs)))
         if is_done:
+            self._tally.note_batch(batch)
             self._scheduler.update(batch, self._clock())
             self._tell(batch)
         spent_s = time.perf_counter() - started
@@ -202,13 +209,7 @@ class BatchLoop:
 
     def should_stop(self) -> bool:
         """Whether the batch that is being computed is not worth its end; llama.cpp asks in between."""
-        batch = self._batch
-        if batch is None:
-            return False
-        ids = {run.sequence.request_id for run in batch.runs}
-        if not self._kv.can_rewind:  # an interrupted batch spoils the state of all its sequences
-            return all(self._inbox.is_aborted(request_id) for request_id in ids)
-        return self._inbox.has_aborted(ids) or self._inbox.is_urgent(batch.priority)
+        return self._computer.should_stop()
 
     def check_integrity(self) -> None:
         """Raise if the books contradict each other; that would be a bug."""
@@ -225,48 +226,6 @@ class BatchLoop:
                 self._tell_progress(run.sequence)
             if run.sequence.n_generated == 0:
                 self._faults.reach("prefill", str(work.n_batches))
-
-    def _compute(self, batch: Batch) -> Outcome:
-        """Compute a batch; what fails beside others is tried alone, and what fails alone, fails."""
-        self._batch = batch
-        try:
-            outcome = self._pacer.run(
-                lambda: self._runner.context.decode(batch),
-                self._runner.context,
-                n_tokens=batch.n_tokens,
-                priority=batch.priority,
-                is_whole=lambda result: result is Outcome.DONE,
-                repeatable=any(self._is_repeatable(run.sequence) for run in batch.runs),
-            )
-        except EngineError as error:
-            self._scheduler.revert(batch)
-            if len(batch.runs) > 1 and self._kv.can_rewind:
-                self._scheduler.isolate(batch)
-            else:
-                for run in batch.runs:
-                    self.fail(run.sequence.request_id, error)
-            return Outcome.ABORTED
-        finally:
-            self._batch = None
-        if outcome is Outcome.DONE:
-            self._tally.note_batch(batch)
-        else:
-            self._scheduler.revert(batch)
-        if outcome is Outcome.NO_ROOM:
-            self._make_room(batch)
-        return outcome
-
-    def _make_room(self, batch: Batch) -> None:
-        """The cache was fuller than the books say, as it may be with a sliding window."""
-        if self._kv.evict_all_kept():
-            return
-        if len(batch.runs) > 1:
-            self._scheduler.give_way(batch.runs[-1].sequence)
-        else:
-            self.fail(
-                batch.runs[0].sequence.request_id,
-                EngineError("The context has no room for this request; choose a larger n_ctx."),
-            )
 
     def _tell(self, batch: Batch) -> None:
         """Choose the next tokens of all who want one, and say what is new: all texts in one frame."""
@@ -338,13 +297,16 @@ class BatchLoop:
             self.check_integrity()
             self._send_counters()
 
-    def _is_repeatable(self, sequence: Sequence) -> bool:
+    def _is_repeatable(self, run: Run) -> bool:
+        return self._has_seed(run.sequence)
+
+    def _has_seed(self, sequence: Sequence) -> bool:
         return self._works[sequence.request_id].request.sampling.seed is not None
 
     def _draft(self, sequence: Sequence, limit: int) -> list[int]:
         if self._speculation is None:
             return []
-        if self._is_repeatable(sequence):
+        if self._has_seed(sequence):
             return []  # it is to be repeatable, and a row among guesses may be rounded otherwise
         return self._speculation.draft(sequence.request_id, sequence.tokens, limit)
 

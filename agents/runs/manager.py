@@ -1,6 +1,7 @@
-"""Takes pending runs from the ledger, one at a time, and ends each with a true status. Runs in: the runtime's event loop.
+"""Takes pending runs from the ledger and ends each with a true status. Runs in: the runtime's event loop.
 
-A run is a row before anything happens to it. Cancelling it, stopping the runtime and killing the runtime differ only in the status that
+The runs of one agent are executed one after another, in the ledger's order; those of several agents side by side, since the
+engine computes them in common batches. A run is a row before anything happens to it. Cancelling it, stopping the runtime and killing the runtime differ only in the status that
 is left: cancelled, pending (given back) and running (which the next start turns into pending).
 """
 
@@ -25,6 +26,7 @@ Workflow = Callable[[RunContext, AgentDefinition], Awaitable[NewResult]]
 
 CANCELLED_BY_USER = "Cancelled by you."
 INTERNAL_ERROR = "An internal error ended this run; the log names the place in the code."
+MAX_AT_ONCE = 4  # agents whose runs are in work
 RETRY_S = 5.0
 CANCEL_WAIT_S = 10.0
 PROBE_KEY = "room_for_rows"
@@ -34,16 +36,15 @@ log = logging.getLogger(__name__)
 
 
 class _Execution:
-    """The run in work, from the moment that it was taken until its last row is written."""
+    """A run in work, from the moment that it was taken until its last row is written."""
 
-    def __init__(self, run_id: int) -> None:
-        self.run_id = run_id
+    def __init__(self) -> None:
         self.task: asyncio.Task[NewResult] | None = None
         self.ended = asyncio.Event()
 
 
 class RunManager:
-    """The one worker that executes runs."""
+    """The workers that execute runs; each takes one agent's oldest run."""
 
     def __init__(
         self,
@@ -63,23 +64,26 @@ class RunManager:
         self._workflow = workflow
         self._on_change = on_change  # told the agent's name after each status change
         self._on_store_trouble = on_store_trouble  # told a sentence, and None once rows can be written again
-        self._wake = asyncio.Event()
+        self._wakes = [asyncio.Event() for _ in range(MAX_AT_ONCE)]
+        self._taking = asyncio.Lock()  # two workers must not take the same run
         self._stopping = False
-        self._execution: _Execution | None = None
+        self._executions: dict[int, _Execution] = {}
+        self._agents_at_work: set[int] = set()
         self._cancel_asked: set[int] = set()
         self._held: dict[int, str] = {}  # agents whose model was set aside, with the reason
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Makes the ledger true (nothing is running that nobody works on) and begins to work."""
         recovered = await self._store.runs.recover(self._owner)
         if recovered:
             log.info("%d runs go on after an unclean end", len(recovered))
-        self._worker = asyncio.create_task(self._work(), name="run-worker")
+        self._workers = [asyncio.create_task(self._work(wake), name="run-worker") for wake in self._wakes]
 
     def poke(self) -> None:
         """There may be a new pending run."""
-        self._wake.set()
+        for wake in self._wakes:
+            wake.set()
 
     def problem(self, agent_id: int) -> str | None:
         """Why this agent's runs wait, when it is the model's fault."""
@@ -88,7 +92,7 @@ class RunManager:
     def release(self) -> None:
         """The models that were set aside are tried again."""
         self._held.clear()
-        self._wake.set()
+        self.poke()
 
     async def cancel(self, run_id: int) -> Run:
         """Ends a pending or running run as cancelled; one that has ended is a Conflict.
@@ -98,8 +102,8 @@ class RunManager:
         run = await self._store.runs.get(run_id)
         if run.status.is_final:
             raise Conflict(f"Run {run_id} is already {run.status.value}; there is nothing to cancel.")
-        execution = self._execution
-        if execution is None or execution.run_id != run_id:
+        execution = self._executions.get(run_id)
+        if execution is None:
             run = await self._store.runs.cancel_pending(run_id, CANCELLED_BY_USER)
             await self._told(run)
             return run
@@ -114,47 +118,59 @@ class RunManager:
         return run
 
     async def stop(self) -> None:
-        """Gives the run in work back to the ledger and ends the worker."""
+        """Gives the runs in work back to the ledger and ends the workers."""
         self._stopping = True
-        self._wake.set()
-        if self._execution is not None and self._execution.task is not None:
-            self._execution.task.cancel()
-        if self._worker is not None:
-            await self._worker
+        self.poke()
+        for execution in self._executions.values():
+            if execution.task is not None:
+                execution.task.cancel()
+        await asyncio.gather(*self._workers)
 
-    async def _work(self) -> None:
+    async def _work(self, wake: asyncio.Event) -> None:
         while not self._stopping:
-            self._wake.clear()
+            wake.clear()
             run: Run | None = None
             try:
-                run = await self._store.runs.next_pending(skip_agents=frozenset(self._held))
+                run = await self._take()
                 if run is None:
-                    await self._wake.wait()
+                    await wake.wait()
                 else:
                     await self._execute(run)
             except StoreProblem as problem:
-                await self._wait_for_store(problem, run)
+                await self._wait_for_store(wake, problem, run)
             except (Conflict, NotFound):
                 log.info("a run was taken back before it began")
             except Exception:
                 # The worker must outlive any single run; what it was doing is in the log.
                 log.exception("a run could not be handled")
-                await self._rest()
+                await self._rest(wake)
+            finally:
+                if run is not None:
+                    self._agents_at_work.discard(run.agent_id)
 
-    async def _rest(self) -> None:
+    async def _take(self) -> Run | None:
+        """The oldest pending run of an agent of which no run is in work."""
+        async with self._taking:
+            skipped = frozenset(self._held) | self._agents_at_work
+            run = await self._store.runs.next_pending(skip_agents=skipped)
+            if run is not None:
+                self._agents_at_work.add(run.agent_id)
+            return run
+
+    async def _rest(self, wake: asyncio.Event) -> None:
         """Waits a little before the next try; a stop ends it, also one that was asked for just before."""
-        self._wake.clear()
+        wake.clear()
         if self._stopping:
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), RETRY_S)
+            await asyncio.wait_for(wake.wait(), RETRY_S)
 
-    async def _wait_for_store(self, problem: StoreProblem, run: Run | None) -> None:
+    async def _wait_for_store(self, wake: asyncio.Event, problem: StoreProblem, run: Run | None) -> None:
         """Says it once, then waits until rows can be written again; the run is given back, so nothing is lost."""
         log.error("the database can't be written: %s", problem.code)
         self._on_store_trouble(str(problem))
         while not self._stopping:
-            await self._rest()
+            await self._rest(wake)
             try:
                 # Small rows may still fit where a document's text does not: try with as much as a run may need.
                 await self._store.meta.set(PROBE_KEY, "x" * PROBE_CHARS)
@@ -169,7 +185,7 @@ class RunManager:
             return
 
     async def _execute(self, run: Run) -> None:
-        execution = self._execution = _Execution(run.id)
+        execution = self._executions[run.id] = _Execution()
         try:
             notify = NotifyPolicy.ALWAYS
             execution.task = asyncio.create_task(self._perform(run))
@@ -182,7 +198,7 @@ class RunManager:
                 notify = (await self._store.agents.definition(run.revision_id)).notify
             await self._told(run, notify)
         finally:
-            self._execution = None
+            del self._executions[run.id]
             execution.ended.set()
 
     async def _perform(self, run: Run) -> NewResult:

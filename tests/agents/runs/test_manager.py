@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from agents import contract
-from agents.core import Agent, AgentDefinition, Run, RunStatus, StepStatus
+from agents.core import Agent, AgentDefinition, NewResult, Run, RunStatus, StepStatus
 from agents.errors import Conflict, DiskFull
 from agents.events import EventBus
 from agents.models.local import EnginePool
+from agents.runs.context import RunContext
 from agents.runs.digest import digest_document
-from agents.runs.manager import CANCELLED_BY_USER, INTERNAL_ERROR, RunManager, Workflow
+from agents.runs.manager import CANCELLED_BY_USER, INTERNAL_ERROR, MAX_AT_ONCE, RunManager, Workflow
 from agents.runs.prefixes import prefix_names
 from agents.storage import Store
 from engine.core import JsonSchema, Request
@@ -458,3 +459,41 @@ async def test_what_is_fixed_of_an_agent_s_prompts_is_kept_under_its_id(
     text = document.read_text(encoding="utf-8")
     assert not any(text in message.content for message in fixed)
     assert [text.strip() in message.content for message in rest] == [True]
+
+
+async def test_agents_work_side_by_side_and_each_does_one_run_after_another(
+    store: Store, clock: FakeClock, folder: Path
+) -> None:
+    agents = [
+        await store.agents.add(definition_of(folder, name=f"Agent {number}"), "source")
+        for number in range(MAX_AT_ONCE + 2)
+    ]
+    at_work: list[int] = []
+    most, done = 0, list[tuple[int, int]]()
+
+    async def workflow(context: RunContext, _definition: AgentDefinition) -> NewResult:
+        nonlocal most
+        agent_id = context.run.agent_id
+        assert agent_id not in at_work, "two runs of one agent at once"
+        at_work.append(agent_id)
+        most = max(most, len(at_work))
+        await asyncio.sleep(0.05)
+        at_work.remove(agent_id)
+        done.append((agent_id, context.run.id))
+        return NewResult(title="t", summary="s", action_items=(), category="c")
+
+    async with house(store, clock, ScriptedEngine([]), workflow) as made:
+        runs = []
+        for number in range(3):
+            path = folder / f"{number}.md"
+            path.write_text(DOCUMENT)
+            clock.advance(1)
+            runs += [await record(store, agent, path, clock) for agent in agents]
+        made.manager.poke()
+        for run in runs:
+            await made.until(run, RunStatus.SUCCEEDED)
+    assert most == MAX_AT_ONCE
+    for agent in agents:
+        of_agent = [run_id for agent_id, run_id in done if agent_id == agent.id]
+        assert of_agent == sorted(of_agent)
+        assert len(of_agent) == 3

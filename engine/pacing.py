@@ -27,6 +27,8 @@ _CHANGE = 1.35  # a batch so much slower or faster than usual, twice: the machin
 _WAITING, _NOT_WAITING = 0.10, 0.05  # of a thread's time, spent waiting for a core
 _FREE, _NOT_FREE = 0.6, 0.3  # cores that nobody uses
 _RETRY_S, _RETRY_MAX_S = 0.5, 16.0  # after trials in vain, doubled until something changes
+_MORE_WAIT_S, _MORE_WAIT_MAX_S = 0.25, 4.0  # after more threads did not help, doubled each time
+_MORE_HELD_S = 2.0  # a step up that was taken back sooner did not help
 _TRIAL_SHARE = 0.02  # of the time, for trials that no sign calls for
 _CREDIT_S = 0.4  # lost at most to signs that mislead, before they must wait like the others
 _ALIKE_BITS = 6  # batches of 32 tokens and more are of one shape: prompts
@@ -106,9 +108,10 @@ class _Shape:
         self._in_vain: set[int] = set()
         self._seeks = True  # something changed: all neighbours are worth a trial at once
         self._retry_s, self._next_s = _RETRY_S, 0.0
-        self._debt_s = (
-            0.0  # lost in trials and by steps up, less what they gained and the share that trials may have
-        )
+        self._more_wait_s = self._more_from_s = 0.0  # no more threads before that time
+        self._stepped_up_s = -math.inf
+        # lost in trials and by steps up, less what they gained and the share that trials may have
+        self._debt_s = 0.0
 
     def change(self) -> None:
         """Something is different now: what was in vain may be right."""
@@ -157,7 +160,10 @@ class _Shape:
 
     def start(self, candidates: list[int], now: float) -> None:
         """Try the first candidate that was not in vain; with none left, wait longer than the last time."""
-        left = [n for n in candidates if n != self.n_threads and n not in self._in_vain]
+        new = [n for n in candidates if n != self.n_threads and n not in self._in_vain]
+        left = [n for n in new if n < self.n_threads or now >= self._more_from_s]
+        if new and not left:
+            return  # more threads are worth a trial, a little later
         if left:
             reference = median(self.recent)
             if left[0] < self.n_threads:  # held up now and then is no chance, and the median doesn't see it
@@ -176,7 +182,11 @@ class _Shape:
         more = trial.n_threads > self.n_threads
         if median(trial.costs) <= (_MORE_SAVES if more else 1.0) * trial.reference:
             self._in_vain = {self.n_threads}
-            if not more:  # to try the way back will cost as much again
+            if more:
+                self._stepped_up_s = now
+            else:
+                self._distrust_more(now, helped=now - self._stepped_up_s > _MORE_HELD_S)
+                # to try the way back will cost as much again
                 self._debt_s = max(self._debt_s, -trial.lost_s / len(trial.costs))
             self._cost_of_fewer = trial.reference if more else None
             self.n_threads = trial.n_threads
@@ -186,9 +196,16 @@ class _Shape:
             self._seeks, self._retry_s = True, _RETRY_S
             return
         self._in_vain.add(trial.n_threads)
+        if more:
+            self._distrust_more(now, helped=False)
         self._debt_s += max(0.0, trial.lost_s)
         if not self._seeks:
             self.start([], now)
+
+    def _distrust_more(self, now: float, *, helped: bool) -> None:
+        """Where the load comes and goes, each free moment looks like room for more threads and is over too soon."""
+        self._more_wait_s = 0.0 if helped else min(max(_MORE_WAIT_S, 2 * self._more_wait_s), _MORE_WAIT_MAX_S)
+        self._more_from_s = now + self._more_wait_s
 
 
 class ThreadChoice(Protocol):

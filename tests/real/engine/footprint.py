@@ -1,0 +1,57 @@
+"""What a process holds, and whether that grows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """One process at one moment."""
+
+    rss_bytes: int
+    n_descriptors: int
+    n_threads: int
+
+    @classmethod
+    def of(cls, pid: int) -> Footprint:
+        """Of a living process of this user."""
+        process = psutil.Process(pid)
+        with process.oneshot():
+            descriptors = process.num_handles() if psutil.WINDOWS else process.num_fds()
+            return cls(
+                rss_bytes=process.memory_info().rss,
+                n_descriptors=descriptors,
+                n_threads=process.num_threads(),
+            )
+
+
+def growth(values: Sequence[float]) -> float:
+    """By which share the values rise over their second half.
+
+    A straight line is fitted to the second half (least squares): how far it rises from the first to the last of these
+    values, over its height at the first. The first half is left out, because caches fill up to their limits in it.
+    """
+    half = np.asarray(values[len(values) // 2 :], dtype=float)
+    slope, height = np.polyfit(np.arange(len(half)), half, deg=1)
+    return float(slope * (len(half) - 1) / height)
+
+
+def check_memory(name: str, footprints: Sequence[Footprint], *, limit: float = 0.05) -> None:
+    """The resident memory stays as it is."""
+    share = growth([footprint.rss_bytes for footprint in footprints])
+    first, last = footprints[0].rss_bytes / 2**20, footprints[-1].rss_bytes / 2**20
+    print(f"{name}: {share:+.2%} over the second half; {first:.1f} MiB at first, {last:.1f} MiB at last")
+    assert share < limit, f"the memory of {name} grows"
+
+
+def check_handles(name: str, footprints: Sequence[Footprint]) -> None:
+    """There are never more descriptors and threads in the second half than there were in the first."""
+    middle = len(footprints) // 2
+    for what in ("n_descriptors", "n_threads"):
+        counts = [getattr(footprint, what) for footprint in footprints]
+        assert max(counts[middle:]) <= max(counts[:middle]), f"{what} of {name}: {counts}"

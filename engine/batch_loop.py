@@ -182,9 +182,11 @@ class BatchLoop:
         started = time.perf_counter()
         native_s = self._runner.context.native_s
         batch = self._scheduler.schedule(self._clock())
+        has_relieved = self._kv.relieve()
         if batch is None:
-            self._rest()
-            return False
+            if not has_relieved:
+                self._rest()
+            return has_relieved
         self._idle = False
         self._announce(batch)
         only_writes = all(run.start >= run.sequence.n_prompt for run in batch.runs)
@@ -289,9 +291,11 @@ class BatchLoop:
         work.generation.chooser.close()
         if self._speculation is not None:
             self._speculation.end(work.request.id)
+        if not self._works:
+            self._send_counters()  # who hears of the last end knows the whole count
 
     def _rest(self) -> None:
-        """The work has ended: count it, and look whether the books are in order."""
+        """All work has ended and nothing is left to tidy up: look whether the books are in order."""
         if not self._idle:
             self._idle = True
             self.check_integrity()

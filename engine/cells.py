@@ -41,7 +41,7 @@ class CellLedger:
 
     def n_held(self, seq_ids: Iterable[int]) -> int:
         """Cells that at least one of the sequences holds."""
-        held = {id(segment): segment.size for seq_id in seq_ids for segment in self._chains.get(seq_id, ())}
+        held = {segment: segment.size for seq_id in seq_ids for segment in self._chains.get(seq_id, ())}
         return sum(held.values())
 
     def extend(self, seq_id: int, n: int) -> None:

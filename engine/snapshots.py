@@ -81,6 +81,11 @@ class SnapshotStore:
         self._open_disk(spec, str(identity), note, clock)
 
     @property
+    def ram_limit_bytes(self) -> int:
+        """What the states in RAM may take."""
+        return self._ram_limit
+
+    @property
     def ram_bytes(self) -> int:
         """What the states in RAM take, those on their way to the disk included."""
         return self._books.ram_bytes

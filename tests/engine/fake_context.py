@@ -94,6 +94,9 @@ class FakeContext:
         assert self.can_rewind or n_tokens in (0, len(cells)), "this model can't rewind"
         del cells[n_tokens:]
 
+    def state_bytes(self, seq_id: int) -> int:
+        return len(self.save(seq_id))
+
     def save(self, seq_id: int) -> State:
         return json.dumps(self.tokens(seq_id)).encode()
 

@@ -4,7 +4,7 @@ import pytest
 
 from engine.batch import Batch
 from engine.core import Priority
-from engine.kv_cache import KvCache
+from engine.kv_cache import MAX_KEPT_CELLS, KvCache
 from engine.model import CacheSpec, KvType
 from engine.scheduler import (
     AGED_S,
@@ -33,10 +33,11 @@ class House:
         n_kept: int = 4,
         chunk: int = 64,
         can_rewind: bool = True,
+        cache: CacheSpec | None = None,
     ) -> None:
         n_ids = n_slots + SPARE_SLOTS + n_kept
         self.context = FakeContext(n_ctx=n_cells, n_seq_ids=n_ids, can_rewind=can_rewind)
-        self.store = SnapshotStore(CacheSpec(), identity=IDENTITY, can_rewind=can_rewind, note=print)
+        self.store = SnapshotStore(cache or CacheSpec(), identity=IDENTITY, can_rewind=can_rewind, note=print)
         self.kv = KvCache(
             memory=self.context,
             snapshots=self.store,
@@ -328,3 +329,32 @@ def test_the_common_prefix_is_found_at_any_length() -> None:
         assert common_prefix(left, right) == size
         assert common_prefix(left, right, 40) == min(size, 40)
     assert common_prefix([1, 2], [1, 2, 3]) == 2
+
+
+def test_kept_prefixes_beyond_their_share_move_to_the_store_and_are_found_there() -> None:
+    house = House(n_cells=2048, n_batch=512, chunk=512)
+    for number in range(3):
+        work = house.add(f"w{number}", words(10_000 * number, 300))
+        house.step(), house.step()
+        house.scheduler.remove(work)
+    assert house.kv.n_used > 900
+    assert house.kv.relieve()
+    assert 600 < house.kv.n_used < 900, "one at a time, so that nobody waits for long"
+    while house.kv.relieve():
+        pass
+    assert 0 < house.kv.n_used <= MAX_KEPT_CELLS
+    again = house.add("again", [*words(0, 300), *words(500, 3)])
+    house.step()
+    assert again.n_cached == 300
+    assert house.kv.tally.ram == 300
+
+
+def test_a_prefix_that_the_store_could_hardly_hold_keeps_its_place() -> None:
+    house = House(n_cells=1024, n_batch=512, chunk=512, cache=CacheSpec(ram_bytes=1000))
+    work = house.add("w", words(0, 600))
+    for _ in range(4):
+        house.step()
+    house.scheduler.remove(work)
+    assert house.kv.n_used > MAX_KEPT_CELLS
+    assert not house.kv.relieve()
+    assert house.kv.n_used > MAX_KEPT_CELLS

@@ -16,7 +16,7 @@ from engine.core import FinishReason, Request, Usage
 from engine.errors import EngineError, PromptTooLong, RequestInvalid
 from engine.faults import Faults
 from engine.generation import Generation, Step
-from engine.kv_cache import KvCache
+from engine.kv_cache import MAX_KEPT_CELLS, KvCache
 from engine.messages import CalledTool, Counters, Done, Embed, Failed, FromChild, Progress, Text, Texts
 from engine.model import PowerLimits
 from engine.pacer import Pacer
@@ -49,6 +49,7 @@ class BatchLoop:
         beat: Callable[[], None],
         faults: Faults,
         speculation: Speculation | None = None,
+        max_kept_cells: int = MAX_KEPT_CELLS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runner = runner
@@ -66,6 +67,7 @@ class BatchLoop:
             n_cells=runner.n_ctx,
             n_ids=runner.n_seq_ids,
             can_rewind=runner.can_rewind,
+            max_kept_cells=max_kept_cells,
         )
         self._scheduler = Scheduler(
             kv=self._kv,

@@ -67,10 +67,12 @@ class KvCache:
         n_cells: int,
         n_ids: int,
         can_rewind: bool,
+        max_kept_cells: int = MAX_KEPT_CELLS,
     ) -> None:
         self._memory = memory
         self._snapshots = snapshots
         self._can_rewind = can_rewind
+        self._max_kept_cells = max_kept_cells
         self._slots = SlotPool(n_ids)
         self._cells = CellLedger(n_cells)
         self._token_bytes: float | None = None  # of a state, about
@@ -194,7 +196,7 @@ class KvCache:
         built-in model). To bring 3,000 tokens back from RAM takes 4 ms, so few are worth their place. What the store
         could hardly hold stays.
         """
-        if self._n_kept_only() <= MAX_KEPT_CELLS:
+        if self._n_kept_only() <= self._max_kept_cells:
             return False
         largest_bytes = self._snapshots.ram_limit_bytes * LARGEST_STATE_SHARE
         for slot in self._slots.kept():

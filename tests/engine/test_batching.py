@@ -71,6 +71,7 @@ class House:
         n_batch: int = 16,
         can_rewind: bool = True,
         n_kept: int = 3,
+        max_kept_cells: int = 512,
     ) -> None:
         self.runner = SeeingRunner(
             n_batch=n_batch, n_ctx=n_ctx, n_seq_ids=n_slots + SPARE_SLOTS + n_kept, can_rewind=can_rewind
@@ -94,21 +95,27 @@ class House:
             send=self.sent.append,
             beat=lambda: None,
             faults=Faults(),
+            max_kept_cells=max_kept_cells,
             clock=lambda: self.now,
         )
         self._numbers = itertools.count()
 
     def submit(
-        self, prompt: str, *, n: int = 4, priority: Priority = Priority.NORMAL, prefix: str | None = None
+        self,
+        prompt: str,
+        *,
+        n: int = 4,
+        priority: Priority = Priority.NORMAL,
+        before: str = "",
+        is_pinned: bool = False,
     ) -> str:
         name = f"r{next(self._numbers)}"
         asked = Request(
             id=name,
-            prompt=None if prefix else prompt,
-            messages=(message(prompt),) if prefix else (),
+            messages=(message(before, "system"), message(prompt)),
             sampling=SamplingParams(max_tokens=n, temperature=0.0),
             priority=priority,
-            prefix=PinnedPrefix(name=prefix) if prefix else None,
+            prefix=PinnedPrefix(name=f"pin of {before}") if is_pinned else None,
         )
         self.loop.submit(asked)
         return name
@@ -155,6 +162,7 @@ arrivals = st.lists(
         st.integers(1, 30),  # tokens wanted
         st.sampled_from(list(Priority)),
         st.one_of(st.none(), st.integers(0, 40)),  # cancelled so many steps after its arrival
+        st.booleans(),  # its beginning is pinned
     ),
     min_size=1,
     max_size=12,
@@ -169,27 +177,36 @@ arrivals = st.lists(
     n_slots=st.integers(1, 4),
     n_kept=st.integers(0, 4),
     n_batch=st.integers(1, 40),
+    max_kept_cells=st.sampled_from([0, 40, 512]),
 )
 def test_whatever_comes_every_request_ends_with_its_own_answer(
-    arrivals: list[tuple[int, str, int, int, Priority, int | None]],
+    arrivals: list[tuple[int, str, int, int, Priority, int | None, bool]],
     can_rewind: bool,
     n_ctx: int,
     n_slots: int,
     n_kept: int,
     n_batch: int,
+    max_kept_cells: int,
 ) -> None:
-    house = House(n_ctx=n_ctx, n_slots=n_slots, n_batch=n_batch, can_rewind=can_rewind, n_kept=n_kept)
+    house = House(
+        n_ctx=n_ctx,
+        n_slots=n_slots,
+        n_batch=n_batch,
+        can_rewind=can_rewind,
+        n_kept=n_kept,
+        max_kept_cells=max_kept_cells,
+    )
     wanted: dict[str, tuple[str, int]] = {}
     cancels: list[tuple[int, str]] = []
     at = 0
-    for pause, shared, own, n, priority, cancel_after in arrivals:
+    for pause, shared, own, n, priority, cancel_after, is_pinned in arrivals:
         for _ in range(pause):
             house.step()
             at += 1
             cancel_due(house, cancels, at)
-        prompt = shared + chr(ord("A") + len(wanted)) * own
-        name = house.submit(prompt, n=n, priority=priority)
-        wanted[name] = (prompt, n)
+        own_words = chr(ord("A") + len(wanted)) * own
+        name = house.submit(own_words, n=n, priority=priority, before=shared, is_pinned=is_pinned)
+        wanted[name] = (shared + own_words, n)
         if cancel_after is not None:
             cancels.append((at + cancel_after, name))
     while house.step():
@@ -312,18 +329,17 @@ def test_a_pinned_prefix_is_found_again_and_forgotten_with_its_name() -> None:
     house = House()
     fixed = "You are an agent with a long and fixed description. "
 
-    def ask(number: int) -> int:
-        name = house.submit(f"{fixed}{number}", n=2, prefix="agent")
+    def ask(question: str) -> int:
+        name = house.submit(question, n=2, before=fixed, is_pinned=True)
         house.run()
         house.loop._kv.evict_all_kept()
         return house.done(name).usage.cached_tokens
 
-    # a raw rendering: what follows the first message is the text itself, so the whole of it is fixed
-    assert ask(1) == 0
-    assert ask(1) > 0
-    assert house.store.ram_bytes > 0
-    house.loop.forget_prefix("agent")
-    assert ask(2) < len(fixed)
+    assert ask("one?") == 0
+    assert ask("two?") == len(fixed)
+    house.loop.forget_prefix(f"pin of {fixed}")
+    assert house.store.ram_bytes == 0, "what went on from it is gone too"
+    assert ask("three?") == 0
 
 
 def test_limits_hold_background_work_back_and_bound_the_threads() -> None:

@@ -1,28 +1,22 @@
 """Renders a conversation with the chat template that the model file carries, inside a sandbox.
 
-Runs in: engine child, engine thread only. A template is code from a stranger: it runs in jinja2's immutable sandbox,
-with limits on its size, its output and (where the system has interval timers) its time; elsewhere the supervisor's
-watch over a silent child is the limit.
+Runs in: engine child, engine thread only. A template is code from a stranger: it runs in a sandbox
+(template_sandbox.py), with limits on its size, its output and (where the system offers that) its time and memory;
+elsewhere the supervisor's watch over a silent child is the limit.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import FrameType
 
 import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.core import Message, Tool, ToolCall
 from engine.errors import ModelInvalid, RequestInvalid
+from engine.template_sandbox import Sandbox, TooSlow, limits
 from engine.tool_calls import CallStyle
 from engine.tool_turns import described, turns_for_template
 
@@ -51,10 +45,6 @@ _PROBE = (
 )
 
 
-class _TooSlow(Exception):
-    pass
-
-
 class _Refused(jinja2.TemplateError):
     """The template itself refused the conversation."""
 
@@ -69,24 +59,6 @@ def _to_json(value: object, indent: int | None = None, **_ignored: object) -> st
 
 def _strftime_now(layout: str) -> str:
     return datetime.now(UTC).strftime(layout)
-
-
-@contextmanager
-def _time_limit(limit_s: float) -> Iterator[None]:
-    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def out_of_time(_number: int, _frame: FrameType | None) -> None:
-        raise _TooSlow
-
-    before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def special_text_pattern(texts: Sequence[str]) -> re.Pattern[str] | None:
@@ -108,9 +80,7 @@ class ChatTemplate:
     def __init__(self, source: str | None, *, bos: str, eos: str, time_limit_s: float = TIME_LIMIT_S) -> None:
         self._specials = {"bos_token": bos, "eos_token": eos}
         self._time_limit_s = time_limit_s
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
-        )
+        environment = Sandbox()
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = _strftime_now
@@ -118,9 +88,9 @@ class ChatTemplate:
         if len(text) > MAX_TEMPLATE_CHARS:
             raise ModelInvalid("The model's chat template is too large to be real; choose another model.")
         try:
-            with _time_limit(time_limit_s):
+            with limits(time_limit_s):
                 self._template = environment.from_string(text)
-        except (jinja2.TemplateError, RecursionError, MemoryError, ValueError, _TooSlow):
+        except (jinja2.TemplateError, RecursionError, MemoryError, ValueError, TooSlow):
             raise ModelInvalid("The model's chat template can't be read; choose another model.") from None
         # None: tools, calls and results are not shown to the model, or in a form that nobody could read back
         self.style = self._probe()
@@ -159,7 +129,7 @@ class ChatTemplate:
         parts: list[str] = []
         size = 0
         try:
-            with _time_limit(self._time_limit_s if time_limit_s is None else time_limit_s):
+            with limits(self._time_limit_s if time_limit_s is None else time_limit_s):
                 for part in self._template.generate(
                     messages=turns, add_generation_prompt=True, tools=offered, **self._specials
                 ):
@@ -169,7 +139,7 @@ class ChatTemplate:
                         raise RequestInvalid(
                             "The model's chat template made a prompt without end; choose another model."
                         )
-        except _TooSlow:
+        except TooSlow:
             raise RequestInvalid("The model's chat template took too long; choose another model.") from None
         except _Refused as refusal:
             reason = (refusal.message or "no reason")[:200].rstrip(".")

@@ -1,6 +1,8 @@
 """Templates from strangers: rendered, bounded, and unable to reach anything."""
 
 import json
+import sys
+import time
 
 import pytest
 
@@ -95,6 +97,43 @@ def test_a_template_that_writes_without_end_is_stopped() -> None:
     source = "{% for a in range(90000) %}{% for b in range(90000) %}{{ 'x' * 1000 }}{% endfor %}{% endfor %}"
     with pytest.raises(RequestInvalid, match="without end"):
         template(source).render([USER])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ('x' * 90000) * 90000 }}",
+        "{{ 90000 * ([0] * 90000) }}",
+        "{{ 9 ** (9 ** 9) }}",
+        "{% set n = namespace(x=3) %}{% for a in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
+        "{{ 'x' | center(9000000000) }}",
+        "{{ 'x'.ljust(9000000000) }}",
+        "{{ '%9000000000d' | format(1) }}",
+        "{{ '{:9000000000}'.format(1) }}",
+        "{% set t = 'x' * 900000 %}{{ t.replace('x', t) }}",
+    ],
+)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on memory is Linux's")
+def test_one_native_operation_takes_no_more_than_a_moment_and_little_memory(source: str) -> None:
+    import resource
+
+    limits_before = resource.getrlimit(resource.RLIMIT_DATA)
+    started = time.monotonic()
+    with pytest.raises((RequestInvalid, ModelInvalid), match="chat template"):
+        template(source).render([USER])
+    assert time.monotonic() - started < 10.0
+    assert resource.getrlimit(resource.RLIMIT_DATA) == limits_before
+
+
+def test_the_arithmetic_that_templates_use_is_allowed() -> None:
+    source = "{{ '-' * 40 }}{{ 3 * 7 }}{{ 2 ** 10 }}{{ 1.5 * 2 }}{{ (loop_count | default(2)) * 'ab' }}"
+    assert template(source).render([USER]) == "-" * 40 + "2110243.0abab"
+
+
+def test_constants_that_take_too_long_to_compute_are_stopped_while_the_template_is_read() -> None:
+    constant = "{{ 'x' | center(300000) | list | sort | join | list | sort | join | length }}"
+    with pytest.raises(ModelInvalid, match="can't be read"):
+        template(constant * 40, time_limit_s=0.1)
 
 
 def test_content_can_not_forge_a_control_token() -> None:

@@ -24,17 +24,15 @@ class CheckedLoop(BatchLoop):
         return has_worked
 
     def _compare_with_llama_cpp(self) -> None:
-        memory = llama_cpp.llama_get_memory(self._native("pointer"))
+        context: Any = self._runner.context
+        memory = llama_cpp.llama_get_memory(context.pointer)
         length: Callable[[int], int] = self._kv._cells.length
         for seq_id in range(self._runner.n_seq_ids):
             n_native = llama_cpp.llama_memory_seq_pos_max(memory, seq_id) + 1
             if n_native != length(seq_id):
                 raise RuntimeError("the books and llama.cpp disagree about the length of a sequence")
 
-    def _native(self, name: str) -> Any:
-        return getattr(self._runner.context, name)
-
 
 if __name__ == "__main__":
-    server.BatchLoop = CheckedLoop  # type: ignore[misc]
+    vars(server)["BatchLoop"] = CheckedLoop
     sys.exit(main())

@@ -22,10 +22,10 @@ class Footprint:
         """Of a living process of this user."""
         process = psutil.Process(pid)
         with process.oneshot():
-            descriptors = process.num_handles() if psutil.WINDOWS else process.num_fds()
+            count = getattr(process, "num_handles" if psutil.WINDOWS else "num_fds")
             return cls(
                 rss_bytes=process.memory_info().rss,
-                n_descriptors=descriptors,
+                n_descriptors=count(),
                 n_threads=process.num_threads(),
             )
 

@@ -54,6 +54,7 @@ class BatchLoop:
     ) -> None:
         self._runner = runner
         self._pacer = pacer
+        self._n_slots = n_slots
         self._speculation = speculation
         self._snapshots = snapshots
         self._inbox = inbox
@@ -90,6 +91,11 @@ class BatchLoop:
         self._tally = Tally()
         self._counted_at = clock()
         self._idle = True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request that came now would wait for a slot."""
+        return len(self._works) >= self._n_slots
 
     # -- requests in and out -------------------------------------------------------------------------------
 

@@ -116,6 +116,11 @@ class EmbeddingLoop:
         self._counted_at = clock()
         self._idle = True
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more work would only wait: never, whatever is read may fill the next batch."""
+        return False
+
     # -- work in and out -----------------------------------------------------------------------------------
 
     def submit(self, _request: Request) -> None:

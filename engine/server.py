@@ -45,7 +45,8 @@ from engine.speculation import Speculation
 from engine.trouble import describe_bug
 
 Loop = BatchLoop | EmbeddingLoop  # what a model that writes, and one that makes vectors, is served by
-READ_REQUESTS_S = 0.005  # so long new requests are turned into tokens between two batches
+READ_S = 0.02  # so long new requests are turned into tokens between two batches
+READ_WHEN_FULL_S = 0.001  # the same when they would only wait: at least one, and the others are not held up
 
 
 class EngineServer:
@@ -86,7 +87,8 @@ class EngineServer:
         message = self._inbox.next(wait=not self._busy)
         while message is not None:
             self._handle(message)
-            is_late = isinstance(message, Submit | Embed) and time.monotonic() - started >= READ_REQUESTS_S
+            limit_s = READ_WHEN_FULL_S if self._loop is not None and self._loop.is_full else READ_S
+            is_late = isinstance(message, Submit | Embed) and time.monotonic() - started >= limit_s
             message = None if is_late else self._inbox.next(wait=False)
         self._busy = self._loop is not None and self._loop.step()
 

@@ -111,6 +111,22 @@ def test_a_request_runs_from_progress_over_text_to_done() -> None:
     assert house.runner.choosers[0].closed
 
 
+def test_requests_that_find_a_slot_are_read_together_and_others_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House()
+    house.turns(1)
+    monkeypatch.setattr("engine.server.READ_S", 10.0)
+    monkeypatch.setattr("engine.server.READ_WHEN_FULL_S", 0.0)
+    for number in range(7):
+        house.submit("a long prompt", request_id=f"r{number}")
+    read = []
+    for _ in range(4):
+        house.turns(1)
+        read.append(len(house.runner.choosers))
+    assert read == [4, 5, 6, 7], "four slots"
+
+
 def test_an_abort_ends_the_request_before_its_next_batch() -> None:
     house = House()
     house.submit("x" * 100)

@@ -12,14 +12,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.child_guard import (
+from engine.child.guard import (
     PARENT_PID_NAME,
     die_with_parent,
     forbid_network_and_programs,
     limit_resources,
     private_channel,
 )
-from engine.os_priority import lead_session, priority_of
+from engine.pace.os_priority import lead_session, priority_of
 
 MEMORY_SHARE = 0.9
 
@@ -45,11 +45,11 @@ def main() -> int:
 
 
 def _serve(incoming: int, outgoing: int) -> None:
-    from engine.child_pipes import Inbox, Outbox
-    from engine.faults import Faults
-    from engine.gguf import check_model_file
+    from engine.child.channel import Inbox, Outbox
+    from engine.child.faults import Faults
+    from engine.child.server import EngineServer
+    from engine.host.gguf import check_model_file
     from engine.messages import Load, LoadProgress
-    from engine.server import EngineServer
 
     inbox, outbox = Inbox(incoming), Outbox(outgoing)
     threading.Thread(target=inbox.read_forever, name="engine-inbox", daemon=True).start()

@@ -15,8 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.bounded_log import BoundedLog
-from engine.child_process import ChildDied, ChildLimits, EngineChild, clean_environment
 from engine.core import (
     MAX_PROMPT_CHARS,
     Embeddings,
@@ -26,7 +24,6 @@ from engine.core import (
     StreamEvent,
     Usage,
 )
-from engine.dispatcher import Dispatcher
 from engine.errors import (
     EngineError,
     EngineStopped,
@@ -34,19 +31,22 @@ from engine.errors import (
     PromptTooLong,
     RequestInvalid,
 )
-from engine.intact import IntactFiles
-from engine.job import Reply, Work
-from engine.machine import free_memory_bytes
+from engine.host.bounded_log import BoundedLog
+from engine.host.child_process import ChildDied, ChildLimits, EngineChild, clean_environment
+from engine.host.dispatcher import Dispatcher
+from engine.host.intact import IntactFiles
+from engine.host.job import Reply, Work
+from engine.host.machine import free_memory_bytes
+from engine.host.plan_memory import PlanMemory
+from engine.host.restarts import DeathRecord, RestartPolicy, SetAside
+from engine.host.start_up import Started, StartUp
+from engine.host.state_file import StateFile
+from engine.host.vectors import TEXTS_A_MESSAGE, behind, joined, parts_to_embed
 from engine.messages import Count, Counted, Embed, Embedded, ForgetPrefix, SetLimits, Submit
 from engine.model import CacheSpec, ModelSpec, PowerLimits
-from engine.plan_memory import PlanMemory
-from engine.prefix_files import forget_on_disk
-from engine.restarts import DeathRecord, RestartPolicy, SetAside
 from engine.safe_settings import NOTICES, SafeMode
-from engine.start_up import Started, StartUp
-from engine.state_file import StateFile
+from engine.states.prefix_files import forget_on_disk
 from engine.status import ALLOWED_TRANSITIONS, EngineCounters, EngineState, EngineStatus
-from engine.vectors import TEXTS_A_MESSAGE, behind, joined, parts_to_embed
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from engine.bench.stage import Stage
 from engine.bench.workload import Workload
 from engine.builtin import built_in_embedder, built_in_model
 from engine.errors import EngineError, ModelMissing
-from engine.gguf import check_model_file
+from engine.host.gguf import check_model_file
 from engine.model import ModelSpec
 
 DEFAULT_N_CTX = 8192

@@ -13,10 +13,10 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from engine.batch import Batch, Outcome
 from engine.errors import EngineError
 from engine.llama.native_batch import NativeBatch
-from engine.sealing import State
+from engine.schedule.batch import Batch, Outcome
+from engine.states.sealing import State
 
 WATCHED_TOKENS = (
     32  # llama.cpp's check for an abort is a call into Python for each node: a tenth of a single token

@@ -15,11 +15,11 @@ import llama_cpp
 import numpy as np
 
 from engine.errors import ModelInvalid
-from engine.gguf import check_model_file
+from engine.host.gguf import check_model_file
 from engine.llama.library import LlamaLibrary
 from engine.llama.loading import N_BATCH, load_model
 from engine.messages import Load
-from engine.speculation import Kind
+from engine.pace.speculation import Kind
 
 MAX_SIZE_DIFFERENCE = 128  # vocabularies are padded differently within one family
 MIN_PROBABILITY = 0.4  # a guess that the small model itself doubts is not worth a row

@@ -20,8 +20,8 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from engine.core import Choice, Constraint, JsonSchema, Lark, Regex, Request
 from engine.errors import EngineError, RequestInvalid, SchemaUnsupported
 from engine.llama.vocabulary import Vocabulary
-from engine.sampling import Logits
-from engine.tool_calls import CallStyle, call_grammar, may_call
+from engine.text.sampling import Logits
+from engine.text.tool_calls import CallStyle, call_grammar, may_call
 
 MAX_GRAMMAR_CHARS = 131_072
 MAX_KEPT = 64  # compiled grammars; agents send the same few again and again

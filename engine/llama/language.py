@@ -10,14 +10,14 @@ from typing import Any
 
 import llama_cpp
 
-from engine.chat_template import ChatTemplate, disarm, special_text_pattern
 from engine.core import Request
-from engine.generation import CallReader, TokenChooser
 from engine.llama.grammar import GrammarFactory
 from engine.llama.sampler import LlamaChooser
 from engine.llama.vocabulary import Vocabulary
-from engine.tool_calls import MARKS, CallStyle, CallTextReader, may_call
-from engine.tool_turns import changed_message, changed_tool
+from engine.text.chat_template import ChatTemplate, disarm, special_text_pattern
+from engine.text.generation import CallReader, TokenChooser
+from engine.text.tool_calls import MARKS, CallStyle, CallTextReader, may_call
+from engine.text.tool_turns import changed_message, changed_tool
 
 
 class Language:

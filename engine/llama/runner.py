@@ -13,17 +13,17 @@ import llama_cpp
 
 from engine.core import Request
 from engine.errors import ModelError
-from engine.generation import CallReader, TokenChooser
-from engine.gguf import check_model_file
+from engine.host.gguf import check_model_file
 from engine.llama.context import LlamaContext
 from engine.llama.draft import DraftModel
 from engine.llama.language import Language
 from engine.llama.library import LlamaLibrary
 from engine.llama.loading import KEPT_SEQUENCES, N_BATCH, load_model
 from engine.messages import Load, Loaded
-from engine.scheduler import SPARE_SLOTS
-from engine.snapshots import StateIdentity
-from engine.speculation import DraftSource
+from engine.pace.speculation import DraftSource
+from engine.schedule.scheduler import SPARE_SLOTS
+from engine.states.snapshots import StateIdentity
+from engine.text.generation import CallReader, TokenChooser
 
 
 class LlamaRunner:

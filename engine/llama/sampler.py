@@ -15,10 +15,10 @@ import llama_cpp
 import numpy as np
 
 from engine.core import Alternative, SamplingParams, TokenLogprob
-from engine.generation import Chosen
 from engine.llama.grammar import Grammar
 from engine.llama.vocabulary import Vocabulary
-from engine.sampling import Logits, TokenPicker, row_logprobs
+from engine.text.generation import Chosen
+from engine.text.sampling import Logits, TokenPicker, row_logprobs
 
 
 class LlamaChooser:

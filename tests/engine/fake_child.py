@@ -13,14 +13,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine.child_guard import PARENT_PID_NAME, die_with_parent, private_channel
-from engine.child_pipes import Inbox, Outbox
+from engine.child.channel import Inbox, Outbox
+from engine.child.faults import Faults
+from engine.child.guard import PARENT_PID_NAME, die_with_parent, private_channel
+from engine.child.runner import Runner
+from engine.child.server import EngineServer
 from engine.errors import ModelInvalid
-from engine.faults import Faults
 from engine.messages import Load
-from engine.runner import Runner
-from engine.scheduler import SPARE_SLOTS
-from engine.server import EngineServer
+from engine.schedule.scheduler import SPARE_SLOTS
 from tests.engine.support import EchoRunner
 
 

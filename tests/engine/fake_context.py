@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.batch import Batch, Outcome
 from engine.errors import EngineError
-from engine.sealing import State
+from engine.schedule.batch import Batch, Outcome
+from engine.states.sealing import State
 
 
 class Cell:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.model import CacheSpec, KvType
-from engine.snapshots import SnapshotStore, StateIdentity
+from engine.states.snapshots import SnapshotStore, StateIdentity
 
 KEY = "5a" * 32
 IDENTITY = StateIdentity(model="m", build="b1", kv_type=KvType.F16, flash_attention=True)

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from engine.core import JsonSchema, Message, Priority, Request, SamplingParams
-from engine.generation import CallReader, Chosen, TokenChooser
 from engine.messages import Load, Loaded
 from engine.model import CacheSpec, KvType, ModelSpec
-from engine.os_priority import Lanes
-from engine.pacer import Pacer
-from engine.pacing import ChunkSizer, FixedThreads
+from engine.pace.os_priority import Lanes
+from engine.pace.pacer import Pacer
+from engine.pace.pacing import ChunkSizer, FixedThreads
 from engine.plans import LoadPlan
 from engine.safe_settings import LoadSettings
-from engine.snapshots import StateIdentity
+from engine.states.snapshots import StateIdentity
+from engine.text.generation import CallReader, Chosen, TokenChooser
 from tests.engine.fake_context import FakeContext
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.host.plan_words import explain
 from engine.messages import Loaded
 from engine.model import KvType, ModelSpec
-from engine.plan_words import explain
 from engine.plans import ALL_LAYERS, LoadPlan, ModelShape, host_bytes, ladder
 
 SHAPE = ModelShape(n_layers=30, n_ctx_train=131_072, weight_bytes=1_000, kv_values_per_token=10)

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from engine.child_process import ChildLimits
 from engine.core import Delta, Finished, Prefill, Priority, Request, Restarted, StreamEvent
 from engine.errors import (
     EngineBusy,
@@ -26,8 +25,9 @@ from engine.errors import (
     PromptTooLong,
     RequestInvalid,
 )
+from engine.host.child_process import ChildLimits
+from engine.host.restarts import RestartPolicy
 from engine.model import ModelSpec, PowerLimits
-from engine.restarts import RestartPolicy
 from engine.status import EngineState
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import FAKE_CHILD, model_file, request
@@ -430,7 +430,7 @@ async def test_a_flipped_byte_in_a_file_of_known_hash_is_noticed_and_a_whole_one
     await engine.stop()
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.start_up.verify", lambda *_, **__: pytest.fail("it was read again"))
+        patch.setattr("engine.host.start_up.verify", lambda *_, **__: pytest.fail("it was read again"))
         again = make(model=spec)
         await again.start()
         await again.stop()

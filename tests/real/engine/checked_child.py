@@ -10,7 +10,7 @@ import llama_cpp
 
 from engine import server
 from engine.__main__ import main
-from engine.batch_loop import BatchLoop
+from engine.child.batch_loop import BatchLoop
 
 
 class CheckedLoop(BatchLoop):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.builtin import built_in_model
-from engine.restarts import RestartPolicy
+from engine.host.restarts import RestartPolicy
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import ROOT
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from engine.builtin import built_in_embedder, built_in_model
-from engine.child_guard import MAX_OPEN_FILES
+from engine.child.guard import MAX_OPEN_FILES
 from engine.core import Finished, Message, PinnedPrefix, Request, SamplingParams
 from engine.errors import ModelInvalid, RequestInvalid
 from engine.model import CacheSpec, ModelSpec

@@ -12,7 +12,7 @@ import pytest
 
 from engine.core import Delta, Finished, Prefill, Priority, Request, Restarted, StreamEvent
 from engine.errors import EngineDied
-from engine.restarts import RestartPolicy
+from engine.host.restarts import RestartPolicy
 from engine.status import EngineState, EngineStatus
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import request

@@ -17,7 +17,7 @@ import pytest
 from engine.builtin import built_in_embedder, built_in_model
 from engine.core import PinnedPrefix, Priority, Request
 from engine.model import CacheSpec, KvType, ModelSpec
-from engine.snapshots import MIN_BACKLOG_BYTES
+from engine.states.snapshots import MIN_BACKLOG_BYTES
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import message, request
 from tests.real.engine.footprint import Footprint, check_handles, check_memory, growth

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from engine.errors import EngineError, ModelError
-from engine.gguf import check_model_file
+from engine.host.gguf import check_model_file
 from engine.model import ModelSpec
 from engine.status import EngineState
 from engine.supervisor import EngineSupervisor

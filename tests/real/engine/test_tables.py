@@ -5,7 +5,7 @@ import ctypes
 import pytest
 
 from engine.builtin import built_in_model
-from engine.gguf import TENSOR_TYPES, check_model_file
+from engine.host.gguf import TENSOR_TYPES, check_model_file
 
 
 def test_the_tensor_types_of_the_file_check_are_ggml_s() -> None:

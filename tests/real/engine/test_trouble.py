@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from engine.builtin import built_in_model
-from engine.child_process import ChildLimits
 from engine.core import Delta, Finished, FinishReason, Prefill, Request, Restarted, StreamEvent
 from engine.errors import ModelInvalid, ModelSetAside
+from engine.host.child_process import ChildLimits
 from engine.model import ModelSpec
 from engine.status import EngineState
 from engine.supervisor import EngineSupervisor

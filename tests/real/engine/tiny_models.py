@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.gguf import MAX_HEADER_BYTES, _Header
+from engine.host.gguf import MAX_HEADER_BYTES, _Header
 from tests.engine.support import gguf_image, gguf_key, gguf_tensor, gguf_text
 
 N_EMBD, N_HEADS, HEAD = 64, 2, 32

@@ -1,0 +1,1 @@
+"""The engine child: its walls, its pipes and the loops that serve requests."""

@@ -1,0 +1,1 @@
+"""How fast and how urgently: threads, chunk sizes, OS priorities, guessing ahead."""

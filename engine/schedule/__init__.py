@@ -1,0 +1,1 @@
+"""Who computes what next, and which cells and ids it takes; pure."""

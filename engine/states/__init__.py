@@ -1,0 +1,1 @@
+"""States of sequences outside the KV cache: in memory, and encrypted on disk."""

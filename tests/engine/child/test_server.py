@@ -1,0 +1,313 @@
+"""The child's loop with a runner that needs no model: many answers at once, aborts in every place, small failures."""
+
+import os
+import threading
+
+import pytest
+
+from engine.child.channel import BEAT_INTERVAL_S, Inbox, Outbox
+from engine.child.faults import Faults
+from engine.child.server import EngineServer
+from engine.core import FinishReason, Message, Request, SamplingParams
+from engine.errors import ModelInvalid, SchemaUnsupported
+from engine.messages import (
+    HEADER_BYTES,
+    Abort,
+    Count,
+    Counted,
+    Done,
+    Failed,
+    FromChild,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadFault,
+    Progress,
+    Submit,
+    Texts,
+    ToChild,
+    body_size,
+    parse_from_child,
+)
+from engine.schedule.batch import Outcome
+from tests.engine.support import EchoChooser, EchoRunner, load_message
+
+LOAD = load_message(n_slots=4)
+
+
+class NeverBlocks(Inbox):
+    """Fails the test where the child would sleep until the next message."""
+
+    def next(self, *, wait: bool) -> ToChild | None:
+        message = super().next(wait=False)
+        assert message is not None or not wait, "the child has nothing to do"
+        return message
+
+
+class House:
+    """A server with its inbox, what it sent, and its runner."""
+
+    def __init__(self, runner: EchoRunner | None = None, *, load: Load = LOAD) -> None:
+        self.runner = runner or EchoRunner(n_ctx=256)
+        self.context = self.runner.context
+        self.inbox = NeverBlocks(-1)
+        self.sent: list[FromChild] = []
+        self.error: ModelInvalid | None = None
+        self.server = EngineServer(
+            inbox=self.inbox,
+            send=self.sent.append,
+            beat=lambda: None,
+            faults=Faults(),
+            load_runner=self._load_runner,
+        )
+        self.inbox.deliver(load)
+
+    def _load_runner(self, _load: Load, _aborted: object) -> EchoRunner:
+        if self.error is not None:
+            raise self.error
+        return self.runner
+
+    def submit(self, text: str, request_id: str = "r", **sampling: object) -> None:
+        self.inbox.deliver(
+            Submit(
+                request=Request(
+                    id=request_id,
+                    messages=(Message(role="user", content=text),),
+                    sampling=SamplingParams(**sampling),  # type: ignore[arg-type]
+                )
+            )
+        )
+
+    def turns(self, count: int) -> None:
+        for _ in range(count):
+            self.server.turn()
+
+    def until(self, kind: type[FromChild]) -> FromChild:
+        for _ in range(1000):
+            found = next((message for message in self.sent if isinstance(message, kind)), None)
+            if found is not None:
+                return found
+            self.server.turn()
+        raise AssertionError(f"no {kind.__name__} came: {self.sent}")
+
+    def text(self) -> str:
+        return "".join(
+            text.text for message in self.sent if isinstance(message, Texts) for text in message.items
+        )
+
+
+def test_a_request_runs_from_progress_over_text_to_done() -> None:
+    house = House()
+    house.submit("hello world")
+    done = house.until(Done)
+    assert isinstance(done, Done)
+    assert done.finish_reason is FinishReason.STOP
+    assert (done.usage.prompt_tokens, done.usage.completion_tokens) == (11, 11)
+    assert house.text() == "hello world"
+    progress = [message.done_tokens for message in house.sent if isinstance(message, Progress)]
+    assert progress == [0, 4, 8, 11]
+    assert [start for batch in house.context.batches[:3] for _, start, _ in batch] == [0, 4, 8]
+    assert house.runner.choosers[0].closed
+
+
+def test_requests_that_find_a_slot_are_read_together_and_others_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House()
+    house.turns(1)
+    monkeypatch.setattr("engine.child.server.READ_S", 10.0)
+    monkeypatch.setattr("engine.child.server.READ_WHEN_FULL_S", 0.0)
+    for number in range(7):
+        house.submit("a long prompt", request_id=f"r{number}")
+    read = []
+    for _ in range(4):
+        house.turns(1)
+        read.append(len(house.runner.choosers))
+    assert read == [4, 5, 6, 7], "four slots"
+
+
+def test_an_abort_ends_the_request_before_its_next_batch() -> None:
+    house = House()
+    house.submit("x" * 100)
+    house.turns(3)
+    batches = len(house.context.batches)
+    house.inbox.deliver(Abort(id="r"))
+    done = house.until(Done)
+    assert isinstance(done, Done)
+    assert done.finish_reason is FinishReason.CANCELLED
+    assert len(house.context.batches) == batches
+    assert house.runner.choosers[0].closed
+
+
+def test_an_abort_inside_a_batch_ends_the_request() -> None:
+    house = House()
+    house.submit("hello")
+    house.turns(2)
+    house.context.outcomes = [Outcome.ABORTED]
+    house.inbox.deliver(Abort(id="r"))
+    done = house.until(Done)
+    assert isinstance(done, Done)
+    assert done.finish_reason is FinishReason.CANCELLED
+
+
+def test_an_abort_that_comes_late_does_not_touch_the_next_request_of_the_same_name() -> None:
+    house = House()
+    house.submit("one")
+    house.until(Done)
+    house.inbox.deliver(Abort(id="r"))
+    house.turns(1)
+    house.sent.clear()
+    house.submit("two")
+    done = house.until(Done)
+    assert isinstance(done, Done)
+    assert (done.finish_reason, house.text()) == (FinishReason.STOP, "two")
+
+
+def test_a_prompt_that_fills_the_context_is_refused_with_both_sizes() -> None:
+    house = House(EchoRunner(n_ctx=8))
+    house.submit("12345678")
+    failed = house.until(Failed)
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.details) == ("prompt_too_long", {"prompt_tokens": 8, "n_ctx": 8})
+
+
+def test_texts_are_counted_while_a_request_runs() -> None:
+    house = House()
+    house.submit("hello world")
+    house.turns(3)
+    house.inbox.deliver(Count(id="c", texts=("abc", "")))
+    house.turns(1)
+    assert Counted(id="c", counts=(3, 0)) in house.sent
+    house.until(Done)
+    assert house.text() == "hello world"
+
+
+def test_a_refused_schema_fails_the_request_and_not_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+
+    def refuse(*_args: object) -> None:
+        raise SchemaUnsupported("uniqueItems")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.runner, "new_chooser", refuse)
+        house.submit("hello")
+        failed = house.until(Failed)
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.details) == ("schema_unsupported", {"keyword": "uniqueItems"})
+    house.submit("again")
+    house.until(Done)
+    assert house.text() == "again"
+
+
+def test_a_bug_fails_its_request_and_logs_no_private_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House()
+
+    def stumble(*_args: object) -> bool:
+        raise KeyError("private text")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EchoChooser, "choose", stumble)
+        house.submit("private text")
+        failed = house.until(Failed)
+    assert isinstance(failed, Failed)
+    assert failed.code == "engine_error"
+    logged = capsys.readouterr().err
+    assert "KeyError" in logged
+    assert "stumble" in logged
+    assert "private" not in logged + failed.message
+    house.submit("again")
+    house.until(Done)
+
+
+def test_work_before_a_model_is_loaded_is_refused() -> None:
+    house = House(load=LOAD)
+    house.inbox.next(wait=False)
+    house.submit("hello")
+    failed = house.until(Failed)
+    assert isinstance(failed, Failed)
+    assert "No model" in failed.message
+
+
+def test_the_self_test_decodes_a_prompt_batch_and_single_tokens() -> None:
+    house = House(load=Load(**{**vars(LOAD), "self_test": True}))
+    house.until(Loaded)
+    sizes = [[len(tokens) for _, _, tokens in batch] for batch in house.context.batches]
+    assert sizes[0][0] >= 64
+    assert sizes[1:] == [[1]] * 8
+    assert house.context.n_used() == 0, "the trial leaves nothing behind"
+    assert house.runner.choosers[0].closed
+
+
+@pytest.mark.parametrize("stable", [True, False])
+def test_the_self_test_finds_out_whether_company_changes_the_numbers(stable: bool) -> None:
+    house = House(EchoRunner(n_ctx=1024), load=Load(**{**vars(LOAD), "self_test": True}))
+    house.context.company_changes_numbers = not stable
+    loaded = house.until(Loaded)
+    assert isinstance(loaded, Loaded)
+    assert loaded.batch_stable is stable
+    assert len(house.context.batches[-1]) > 1
+    assert house.context.n_used() == 0, "the trial leaves nothing behind"
+
+
+def test_a_self_test_without_usable_numbers_asks_for_safer_settings() -> None:
+    house = House(load=Load(**{**vars(LOAD), "self_test": True}))
+    house.context.finite = False
+    failed = house.until(LoadFailed)
+    assert isinstance(failed, LoadFailed)
+    assert failed.fault is LoadFault.SELF_TEST
+
+
+def test_a_model_that_can_not_be_loaded_is_reported_with_its_sentence() -> None:
+    house = House()
+    house.error = ModelInvalid("The model can't be loaded.")
+    assert house.until(LoadFailed) == LoadFailed(
+        message="The model can't be loaded.", fault=LoadFault.INVALID
+    )
+
+
+def test_the_outbox_beats_only_when_nothing_else_was_said() -> None:
+    reading, writing = os.pipe()
+    now = [0.0]
+    outbox = Outbox(writing, clock=lambda: now[0])
+    outbox.beat()
+    now[0] += BEAT_INTERVAL_S
+    outbox.beat()
+    outbox.beat()
+    outbox.send(Hello(protocol=1, pid=1, build="b"))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    kinds = []
+    while data:
+        size = body_size(data[:HEADER_BYTES])
+        kinds.append(parse_from_child(data[HEADER_BYTES : HEADER_BYTES + size]).kind)
+        data = data[HEADER_BYTES + size :]
+    assert kinds == ["alive", "hello"]
+
+
+def test_the_inbox_puts_messages_together_from_pieces() -> None:
+    from engine.messages import frame_to_child
+
+    reading, writing = os.pipe()
+    inbox = Inbox(reading)
+    frame = frame_to_child(Count(id="c", texts=("x" * 100_000,)))
+    ended = threading.Event()
+
+    def read_one() -> None:
+        inbox.deliver(Abort(id="first"))
+        body = inbox._read(body_size(inbox._read(HEADER_BYTES)))
+        assert len(body) == len(frame) - HEADER_BYTES
+        ended.set()
+
+    thread = threading.Thread(target=read_one)
+    thread.start()
+    for at in range(0, len(frame), 7_001):
+        os.write(writing, frame[at : at + 7_001])
+    thread.join(5)
+    os.close(writing)
+    os.close(reading)
+    assert ended.is_set()
+    assert inbox.is_aborted("first")

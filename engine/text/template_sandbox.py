@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 MAX_REPEATED = 1_000_000  # elements that a multiplication may make
 MAX_BITS = 1024  # of a number that is multiplied
 MAX_EXPONENT = 64
+REMIND_EVERY_S = 0.1
 MEMORY_BYTES = 512 * 1024 * 1024  # so much more than before
 
 
@@ -58,18 +59,21 @@ def limits(time_limit_s: float) -> Iterator[None]:
         yield
         return
 
+    inside = True
+
     def out_of_time(_number: int, _frame: FrameType | None) -> None:
-        raise TooSlow
+        if inside:
+            raise TooSlow
 
     before = signal.signal(signal.SIGALRM, out_of_time)
     try:
         with _memory_limit():
-            signal.setitimer(signal.ITIMER_REAL, time_limit_s)
-            try:
-                yield
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            # again and again: an exception that comes while the interpreter collects garbage is lost
+            signal.setitimer(signal.ITIMER_REAL, time_limit_s, REMIND_EVERY_S)
+            yield
     finally:
+        inside = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 

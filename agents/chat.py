@@ -143,6 +143,7 @@ class Chat:
             ),
             constraint=JsonSchema(schema=request.json_schema) if request.json_schema is not None else None,
             priority=Priority.INTERACTIVE,
+            speculate=request.seed is None,
         )
 
     async def _finish(

@@ -248,6 +248,7 @@ class Request:
     parallel_tool_calls: bool = True
     priority: Priority = Priority.NORMAL
     prefix: PinnedPrefix | None = None
+    speculate: bool = True  # guess ahead where it pays; off when the answer must be repeatable to the letter
 
     def __post_init__(self) -> None:
         _check_name("A request id", self.id)

@@ -43,7 +43,10 @@ class Answer:
 
 
 def with_seeds(request: Request, n: int) -> tuple[Request, ...]:
-    """`n` requests for the choices of one call. Each has a seed, so that a restarted engine repeats the same answer."""
+    """`n` requests for the choices of one call. Each has a seed, so that a restarted engine repeats the same answer.
+
+    Only a caller's own seed asks for the same answer each time, to the letter; the others may be guessed ahead.
+    """
     seed = request.sampling.seed
     first = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
     return tuple(
@@ -51,6 +54,7 @@ def with_seeds(request: Request, n: int) -> tuple[Request, ...]:
             request,
             id=f"{request.id}-{index}" if n > 1 else request.id,
             sampling=replace(request.sampling, seed=(first + index) % (MAX_SEED + 1)),
+            speculate=seed is None,
         )
         for index in range(n)
     )

@@ -178,6 +178,16 @@ class BatchLoop:
             self._beat()
         return tuple(counts)
 
+    @property
+    def is_tidy(self) -> bool:
+        """Whether there is nothing to tidy up when nobody asks for anything."""
+        return bool(self._works) or self._kv.is_tidy
+
+    def tidy(self) -> None:
+        """Nobody has asked for anything for a while: what is kept moves out of the way of the next request."""
+        if not self._works and self._kv.tidy():
+            self._send_counters()
+
     def close(self) -> None:
         """Let the store write what it owes, and end the background lane."""
         self._pacer.close()
@@ -198,7 +208,8 @@ class BatchLoop:
         self._idle = False
         self._announce(batch)
         only_writes = all(run.start >= run.sequence.n_prompt for run in batch.runs)
-        is_done = self._computer.compute(batch, repeatable=any(map(self._is_repeatable, batch.runs)))
+        repeatable = any(self._is_repeatable(run.sequence) for run in batch.runs)
+        is_done = self._computer.compute(batch, repeatable=repeatable)
         if is_done:
             self._tally.note_batch(batch)
             self._scheduler.update(batch, self._clock())
@@ -309,17 +320,13 @@ class BatchLoop:
             self.check_integrity()
             self._send_counters()
 
-    def _is_repeatable(self, run: Run) -> bool:
-        return self._has_seed(run.sequence)
-
-    def _has_seed(self, sequence: Sequence) -> bool:
-        return self._works[sequence.request_id].request.sampling.seed is not None
+    def _is_repeatable(self, sequence: Sequence) -> bool:
+        """Whether its answer must be the same each time; a row among guesses may be rounded otherwise."""
+        return not self._works[sequence.request_id].request.speculate
 
     def _draft(self, sequence: Sequence, limit: int) -> list[int]:
-        if self._speculation is None:
+        if self._speculation is None or self._is_repeatable(sequence):
             return []
-        if self._has_seed(sequence):
-            return []  # it is to be repeatable, and a row among guesses may be rounded otherwise
         return self._speculation.draft(sequence.request_id, sequence.tokens, limit)
 
     def _tell_progress(self, sequence: Sequence) -> None:

@@ -74,12 +74,15 @@ class Inbox:
         if isinstance(message, Submit) and message.request.priority is not Priority.BACKGROUND:
             self.on_awaited()
 
-    def next(self, *, wait: bool) -> ToChild | None:
-        """The next message: orders first, then requests by priority and arrival. None when there is none and wait is off."""
+    def next(self, *, wait: bool, timeout_s: float | None = None) -> ToChild | None:
+        """The next message: orders first, then requests by priority and arrival.
+
+        None when there is none and wait is off, or none came in time.
+        """
         with self._changed:
-            while (message := self._pop()) is None and wait:
-                self._changed.wait()
-            return message
+            if wait:
+                self._changed.wait_for(lambda: self._orders or any(self._requests.values()), timeout_s)
+            return self._pop()
 
     def is_urgent(self, priority: Priority) -> bool:
         """Whether an unread request goes before those of this priority."""

@@ -121,6 +121,14 @@ class EmbeddingLoop:
         """Whether more work would only wait: never, whatever is read may fill the next batch."""
         return False
 
+    @property
+    def is_tidy(self) -> bool:
+        """Whether there is nothing to tidy up: vectors leave nothing behind."""
+        return True
+
+    def tidy(self) -> None:
+        """Nothing is left behind."""
+
     # -- work in and out -----------------------------------------------------------------------------------
 
     def submit(self, _request: Request) -> None:

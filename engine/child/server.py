@@ -45,6 +45,7 @@ from engine.pace.speculation import Speculation
 from engine.states.snapshots import SnapshotStore
 
 Loop = BatchLoop | EmbeddingLoop  # what a model that writes, and one that makes vectors, is served by
+TIDY_AFTER_S = 1.0  # without work; a tool's answer or a person's next question often comes sooner
 READ_S = 0.02  # so long new requests are turned into tokens between two batches
 READ_WHEN_FULL_S = 0.001  # the same when they would only wait: at least one, and the others are not held up
 
@@ -83,14 +84,24 @@ class EngineServer:
 
     def turn(self) -> None:
         """Take the messages that are there, waiting for one if there is nothing else to do; then compute one batch."""
+        message = self._inbox.next(wait=False) if self._busy else self._wait()
         started = time.monotonic()
-        message = self._inbox.next(wait=not self._busy)
         while message is not None:
             self._handle(message)
             limit_s = READ_WHEN_FULL_S if self._loop is not None and self._loop.is_full else READ_S
             is_late = isinstance(message, Submit | Embed) and time.monotonic() - started >= limit_s
             message = None if is_late else self._inbox.next(wait=False)
         self._busy = self._loop is not None and self._loop.step()
+
+    def _wait(self) -> ToChild | None:
+        """The next message; after a while without one the loop tidies up, a little at a time."""
+        while True:
+            loop = self._loop
+            timeout_s = None if loop is None or loop.is_tidy else TIDY_AFTER_S
+            message = self._inbox.next(wait=True, timeout_s=timeout_s)
+            if message is not None or loop is None:
+                return message
+            loop.tidy()
 
     def close(self) -> None:
         """Let go of the model."""

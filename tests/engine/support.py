@@ -102,6 +102,7 @@ def request(
     request_id: str = "r1",
     priority: Priority = Priority.NORMAL,
     json_schema: Mapping[str, Any] | None = None,
+    speculate: bool = True,
     **sampling: Any,
 ) -> Request:
     return Request(
@@ -110,6 +111,7 @@ def request(
         sampling=SamplingParams(**sampling),
         constraint=JsonSchema(schema=json_schema) if json_schema is not None else None,
         priority=priority,
+        speculate=speculate,
     )
 
 

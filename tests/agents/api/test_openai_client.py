@@ -84,6 +84,19 @@ async def test_a_stream_ends_with_done_and_is_no_page_for_a_cache() -> None:
     assert response.text.endswith("data: [DONE]\n\n")
 
 
+async def test_an_answer_is_guessed_ahead_unless_the_caller_gave_a_seed() -> None:
+    async with door_for(ScriptedEngine()) as door:
+        for seed in (None, 7):
+            await door.openai.chat.completions.create(model=MODEL, messages=QUESTION, n=2, seed=seed)
+            await door.openai.responses.create(model=MODEL, input="hi", extra_body={"seed": seed})
+            await door.anthropic.messages.create(
+                model=MODEL, max_tokens=9, messages=QUESTION, extra_body={"seed": seed}
+            )
+        asked = door.engine.requests
+    assert [request.speculate for request in asked] == [True] * 4 + [False] * 4
+    assert all(request.sampling.seed is not None for request in asked)
+
+
 async def test_several_choices_have_seeds_in_a_row_and_the_prompt_counts_once() -> None:
     async with door_for(ScriptedEngine(["one", "two two", "three"])) as door:
         answer = await door.openai.chat.completions.create(model=MODEL, messages=QUESTION, n=3, seed=40)

@@ -90,14 +90,12 @@ def test_guesses_that_stand_save_batches() -> None:
     assert n_batches(1.0) < n_batches(0.0) / 2
 
 
-def test_for_a_request_with_a_seed_nothing_is_guessed() -> None:
-    house = House()
-    guesses = house.loop._speculation = RiggedGuesses(1.0)
-    house.loop.submit(
-        Request(
-            id="seeded", prompt="a prompt", sampling=SamplingParams(max_tokens=30, temperature=0.0, seed=4)
-        )
-    )
-    house.run()
-    assert house.text("seeded") == serial_answer("a prompt", 30)
-    assert guesses.n_drafted == 0
+def test_a_seed_alone_is_guessed_for_and_nothing_is_where_the_answer_must_be_repeatable() -> None:
+    for speculate in (True, False):
+        house = House()
+        guesses = house.loop._speculation = RiggedGuesses(1.0)
+        sampling = SamplingParams(max_tokens=30, temperature=0.0, seed=4)
+        house.loop.submit(Request(id="seeded", prompt="a prompt", sampling=sampling, speculate=speculate))
+        house.run()
+        assert house.text("seeded") == serial_answer("a prompt", 30)
+        assert (guesses.n_drafted > 0) is speculate

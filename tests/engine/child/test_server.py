@@ -2,12 +2,13 @@
 
 import os
 import threading
+from typing import TypeVar
 
 import pytest
 
 from engine.child.channel import BEAT_INTERVAL_S, Inbox, Outbox
 from engine.child.faults import Faults
-from engine.child.server import EngineServer
+from engine.child.server import TIDY_AFTER_S, EngineServer
 from engine.core import FinishReason, Message, Request, SamplingParams
 from engine.errors import ModelInvalid, SchemaUnsupported
 from engine.messages import (
@@ -15,6 +16,7 @@ from engine.messages import (
     Abort,
     Count,
     Counted,
+    Counters,
     Done,
     Failed,
     FromChild,
@@ -33,15 +35,20 @@ from engine.messages import (
 from engine.schedule.batch import Outcome
 from tests.engine.support import EchoChooser, EchoRunner, load_message
 
+Message_ = TypeVar("Message_")
 LOAD = load_message(n_slots=4)
 
 
 class NeverBlocks(Inbox):
     """Fails the test where the child would sleep until the next message."""
 
-    def next(self, *, wait: bool) -> ToChild | None:
+    waits: list[float]
+
+    def next(self, *, wait: bool, timeout_s: float | None = None) -> ToChild | None:
         message = super().next(wait=False)
-        assert message is not None or not wait, "the child has nothing to do"
+        if message is None and wait:
+            assert timeout_s is not None, "the child has nothing to do"
+            self.waits.append(timeout_s)
         return message
 
 
@@ -52,6 +59,7 @@ class House:
         self.runner = runner or EchoRunner(n_ctx=256)
         self.context = self.runner.context
         self.inbox = NeverBlocks(-1)
+        self.inbox.waits = []
         self.sent: list[FromChild] = []
         self.error: ModelInvalid | None = None
         self.server = EngineServer(
@@ -91,6 +99,15 @@ class House:
             self.server.turn()
         raise AssertionError(f"no {kind.__name__} came: {self.sent}")
 
+    def all_of(self, kind: type[Message_], count: int) -> list[Message_]:
+        """Turns until so many messages of a kind were sent."""
+        for _ in range(1000):
+            found = [message for message in self.sent if isinstance(message, kind)]
+            if len(found) >= count:
+                return found
+            self.server.turn()
+        raise AssertionError(f"not so many {kind.__name__} came: {self.sent}")
+
     def text(self) -> str:
         return "".join(
             text.text for message in self.sent if isinstance(message, Texts) for text in message.items
@@ -125,6 +142,23 @@ def test_requests_that_find_a_slot_are_read_together_and_others_one_by_one(
         house.turns(1)
         read.append(len(house.runner.choosers))
     assert read == [4, 5, 6, 7], "four slots"
+
+
+def test_a_child_that_rests_for_a_second_moves_what_it_kept_out_of_the_cache() -> None:
+    house = House()
+    house.submit("a prompt that is long enough to be kept")
+    house.until(Done)
+    house.turns(1)
+    assert house.context.n_used() > 0
+    with pytest.raises(AssertionError, match="nothing to do"):
+        house.turns(1)
+    assert house.inbox.waits == [TIDY_AFTER_S]
+    assert house.context.n_used() == 0
+    last = house.sent[-1]
+    assert isinstance(last, Counters)
+    assert last.counters.ram_cache_bytes > 0
+    house.submit("a prompt that is long enough to be kept", request_id="again")
+    assert [done.usage.cached_tokens for done in house.all_of(Done, 2)] == [0, 38]
 
 
 def test_an_abort_ends_the_request_before_its_next_batch() -> None:

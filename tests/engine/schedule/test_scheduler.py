@@ -333,9 +333,10 @@ def test_the_common_prefix_is_found_at_any_length() -> None:
 
 def test_kept_prefixes_beyond_their_share_move_to_the_store_and_are_found_there() -> None:
     house = House(n_cells=2048, n_batch=512, chunk=512)
-    for number in range(3):
-        work = house.add(f"w{number}", words(10_000 * number, 300))
-        house.step(), house.step()
+    works = [house.add(f"w{number}", words(10_000 * number, 300)) for number in range(3)]
+    for _ in range(4):
+        house.step()
+    for work in works:
         house.scheduler.remove(work)
     assert house.kv.n_used > 900
     assert house.kv.relieve()
@@ -347,6 +348,24 @@ def test_kept_prefixes_beyond_their_share_move_to_the_store_and_are_found_there(
     house.step()
     assert again.n_cached == 300
     assert house.kv.tally.ram == 300
+
+
+def test_who_begins_alone_finds_the_cache_empty_but_for_what_it_needs() -> None:
+    house = House(n_cells=2048, n_batch=512, chunk=512)
+    works = [house.add(f"w{number}", words(10_000 * number, 100)) for number in range(3)]
+    for _ in range(4):
+        house.step()
+    for work in works:
+        house.scheduler.remove(work)
+    begun = house.add("next", [*words(0, 100), *words(700, 5)])
+    house.step()
+    assert begun.n_cached == 100
+    assert house.kv.n_used == 105
+    assert house.kv.tally.resident == 100
+    beside = house.add("beside", [*words(10_000, 100), *words(700, 5)])
+    house.step()
+    assert beside.n_cached == 100
+    assert house.kv.tally.ram == 100
 
 
 def test_a_prefix_that_the_store_could_hardly_hold_keeps_its_place() -> None:

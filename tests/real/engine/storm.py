@@ -150,7 +150,10 @@ def question(kind: Kind, mark: str, number: int) -> Question:
             fields |= {"tools": (tool,), "tool_choice": ToolChoice.REQUIRED, "parallel_tool_calls": False}
         case Kind.MAY_CALL:
             fields |= {"tools": (tool,), "sampling": replace(enough, max_tokens=LONGEST)}
-    return Question(kind=kind, mark=mark, request=Request(id=f"q{number}", **fields))
+    repeatable = fields["sampling"].seed is not None
+    return Question(
+        kind=kind, mark=mark, request=Request(id=f"q{number}", speculate=not repeatable, **fields)
+    )
 
 
 def questions(rng: random.Random, n: int) -> list[Question]:

@@ -85,7 +85,7 @@ async def test_a_stream_ends_with_done_and_is_no_page_for_a_cache() -> None:
 
 
 async def test_an_answer_is_guessed_ahead_unless_the_caller_gave_a_seed() -> None:
-    async with door_for(ScriptedEngine()) as door:
+    async with door_for(ScriptedEngine(["yes"] * 8)) as door:
         for seed in (None, 7):
             await door.openai.chat.completions.create(model=MODEL, messages=QUESTION, n=2, seed=seed)
             await door.openai.responses.create(model=MODEL, input="hi", extra_body={"seed": seed})

@@ -8,8 +8,8 @@ from typing import Any
 
 import llama_cpp
 
-from engine import server
 from engine.__main__ import main
+from engine.child import server
 from engine.child.batch_loop import BatchLoop
 
 

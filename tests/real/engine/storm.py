@@ -43,9 +43,8 @@ from engine.supervisor import EngineSupervisor
 LONGEST = 24  # tokens of a free answer
 CONSTRAINED = 240  # tokens in which every constraint below can be fulfilled
 CANCELLED = 0.2  # of the requests
-TIE = (
-    1.0  # natural log: where company rounds otherwise, one of two tokens this near may be taken for the other
-)
+# Natural log: where company rounds otherwise, one of two tokens this near may be taken for the other (measured: 0.43).
+TIE = 0.75
 DESKS = {
     name: f"You work at the {name} desk. "
     + f"The {name} desk writes down what it is told, word for word. " * 6

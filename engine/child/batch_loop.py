@@ -97,6 +97,11 @@ class BatchLoop:
         """Whether a request that came now would wait for a slot."""
         return len(self._works) >= self._n_slots
 
+    @property
+    def has_work(self) -> bool:
+        """Whether anybody waits for an answer, be it held back."""
+        return bool(self._works)
+
     # -- requests in and out -------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
@@ -181,7 +186,7 @@ class BatchLoop:
     @property
     def is_tidy(self) -> bool:
         """Whether there is nothing to tidy up when nobody asks for anything."""
-        return bool(self._works) or self._kv.is_tidy
+        return self._kv.is_tidy
 
     def tidy(self) -> None:
         """Nobody has asked for anything for a while: what is kept moves out of the way of the next request."""

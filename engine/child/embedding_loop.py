@@ -122,6 +122,11 @@ class EmbeddingLoop:
         return False
 
     @property
+    def has_work(self) -> bool:
+        """Whether anybody waits for vectors, be it held back."""
+        return self._line.n_jobs > 0
+
+    @property
     def is_tidy(self) -> bool:
         """Whether there is nothing to tidy up: vectors leave nothing behind."""
         return True

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from engine.child.batch_loop import BatchLoop
-from engine.child.channel import Inbox
+from engine.child.channel import BEAT_INTERVAL_S, Inbox
 from engine.child.embedding_loop import Embedder, EmbeddingLoop, try_embedder
 from engine.child.faults import Faults
 from engine.child.runner import Runner
@@ -94,14 +94,24 @@ class EngineServer:
         self._busy = self._loop is not None and self._loop.step()
 
     def _wait(self) -> ToChild | None:
-        """The next message; after a while without one the loop tidies up, a little at a time."""
+        """The next message; after a while without one the loop tidies up, a little at a time.
+
+        Work that is held back, such as background work on battery, is owed: until it goes on the child says that it
+        lives, or the runtime would take it for hung.
+        """
         while True:
             loop = self._loop
-            timeout_s = None if loop is None or loop.is_tidy else TIDY_AFTER_S
+            if loop is not None and loop.has_work:
+                timeout_s: float | None = BEAT_INTERVAL_S
+            else:
+                timeout_s = None if loop is None or loop.is_tidy else TIDY_AFTER_S
             message = self._inbox.next(wait=True, timeout_s=timeout_s)
             if message is not None or loop is None:
                 return message
-            loop.tidy()
+            if loop.has_work:
+                self._beat()
+            else:
+                loop.tidy()
 
     def close(self) -> None:
         """Let go of the model."""

@@ -342,6 +342,18 @@ async def test_limits_are_passed_on_also_to_later_children_and_embedding_a_chat_
     assert engine.status.deaths == 0
 
 
+async def test_a_child_whose_work_is_held_back_is_not_taken_for_hung(make: Make) -> None:
+    engine = make(limits=ChildLimits(work_s=1.2))
+    engine.set_limits(PowerLimits(background=False))
+    await engine.start()
+    held_back = asyncio.create_task(collect(engine, request("later", priority=Priority.BACKGROUND)))
+    await asyncio.sleep(2.0)
+    assert not held_back.done()
+    assert engine.status.deaths == 0
+    engine.set_limits(PowerLimits())
+    assert answer(await held_back) == "later"
+
+
 async def test_the_self_test_finds_settings_that_survive_and_remembers_them(
     make: Make, tmp_path: Path
 ) -> None:

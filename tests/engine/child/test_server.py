@@ -9,7 +9,7 @@ import pytest
 from engine.child.channel import BEAT_INTERVAL_S, Inbox, Outbox
 from engine.child.faults import Faults
 from engine.child.server import TIDY_AFTER_S, EngineServer
-from engine.core import FinishReason, Message, Request, SamplingParams
+from engine.core import FinishReason, Message, Priority, Request, SamplingParams
 from engine.errors import ModelInvalid, SchemaUnsupported
 from engine.messages import (
     HEADER_BYTES,
@@ -26,12 +26,14 @@ from engine.messages import (
     LoadFailed,
     LoadFault,
     Progress,
+    SetLimits,
     Submit,
     Texts,
     ToChild,
     body_size,
     parse_from_child,
 )
+from engine.model import PowerLimits
 from engine.schedule.batch import Outcome
 from tests.engine.support import EchoChooser, EchoRunner, load_message
 
@@ -43,12 +45,14 @@ class NeverBlocks(Inbox):
     """Fails the test where the child would sleep until the next message."""
 
     waits: list[float]
+    after_waits: dict[int, ToChild]  # what comes while it waits for the n-th time
 
     def next(self, *, wait: bool, timeout_s: float | None = None) -> ToChild | None:
         message = super().next(wait=False)
         if message is None and wait:
             assert timeout_s is not None, "the child has nothing to do"
             self.waits.append(timeout_s)
+            message = self.after_waits.get(len(self.waits))
         return message
 
 
@@ -60,12 +64,14 @@ class House:
         self.context = self.runner.context
         self.inbox = NeverBlocks(-1)
         self.inbox.waits = []
+        self.inbox.after_waits = {}
+        self.beats: list[int] = []
         self.sent: list[FromChild] = []
         self.error: ModelInvalid | None = None
         self.server = EngineServer(
             inbox=self.inbox,
             send=self.sent.append,
-            beat=lambda: None,
+            beat=lambda: self.beats.append(len(self.inbox.waits)),
             faults=Faults(),
             load_runner=self._load_runner,
         )
@@ -76,13 +82,21 @@ class House:
             raise self.error
         return self.runner
 
-    def submit(self, text: str, request_id: str = "r", **sampling: object) -> None:
+    def submit(
+        self,
+        text: str,
+        request_id: str = "r",
+        *,
+        priority: Priority = Priority.NORMAL,
+        **sampling: object,
+    ) -> None:
         self.inbox.deliver(
             Submit(
                 request=Request(
                     id=request_id,
                     messages=(Message(role="user", content=text),),
                     sampling=SamplingParams(**sampling),  # type: ignore[arg-type]
+                    priority=priority,
                 )
             )
         )
@@ -159,6 +173,19 @@ def test_a_child_that_rests_for_a_second_moves_what_it_kept_out_of_the_cache() -
     assert last.counters.ram_cache_bytes > 0
     house.submit("a prompt that is long enough to be kept", request_id="again")
     assert [done.usage.cached_tokens for done in house.all_of(Done, 2)] == [0, 38]
+
+
+def test_a_child_whose_work_is_held_back_says_that_it_lives_and_hears_when_it_may_go_on() -> None:
+    house = House()
+    house.until(Loaded)
+    house.inbox.deliver(SetLimits(limits=PowerLimits(background=False)))
+    house.submit("later", priority=Priority.BACKGROUND)
+    house.inbox.after_waits[3] = SetLimits(limits=PowerLimits())
+    house.until(Done)
+    assert house.inbox.waits[:3] == [BEAT_INTERVAL_S] * 3
+    assert {1, 2} <= set(house.beats), "between two waits"
+    assert house.text() == "later"
+    house.server.close()
 
 
 def test_an_abort_ends_the_request_before_its_next_batch() -> None:

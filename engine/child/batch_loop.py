@@ -289,11 +289,9 @@ class BatchLoop:
         n_before = sequence.n_generated
         try:
             step = work.generation.advance(rows, run.tokens[len(run.tokens) - run.n_drafts :])
-        except EngineError as error:
-            self.fail(work.request.id, error)
-            return None
         except Exception as error:  # noqa: BLE001 - the boundary between one request and the others
-            self.fail(work.request.id, describe_bug(error))
+            self._scheduler.settle(run, 0)  # what is kept of it holds no cells of guesses
+            self.fail(work.request.id, error if isinstance(error, EngineError) else describe_bug(error))
             return None
         self._scheduler.settle(run, step.n_accepted)
         if self._speculation is not None and run.n_drafts:

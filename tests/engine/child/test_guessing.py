@@ -3,13 +3,16 @@
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core import Priority, Request, SamplingParams
-from engine.messages import Done
+from engine.errors import EngineError
+from engine.messages import Done, Failed
 from engine.pace.speculation import Speculation
-from tests.engine.child.test_batching import House, answer_to, serial_answer
+from engine.text.generation import Chosen
+from tests.engine.child.test_batching import House, SeeingChooser, answer_to, serial_answer
 
 
 class RiggedGuesses(Speculation):
@@ -77,6 +80,29 @@ def test_with_guesses_right_or_wrong_every_answer_is_the_serial_one(
     assert counters.accepted_tokens == guesses.n_accepted == sum(usage.accepted_tokens for usage in done)
     assert counters.drafted_tokens == sum(usage.drafted_tokens for usage in done) <= guesses.n_drafted
     assert guesses.open == set()
+
+
+@pytest.mark.parametrize("error", [EngineError("too complex"), RuntimeError("a bug")])
+def test_an_answer_that_fails_beside_its_guesses_leaves_a_prefix_that_serves_the_next_one(
+    error: Exception,
+) -> None:
+    class FailingChooser(SeeingChooser):
+        def choose(self, row: int) -> Chosen:
+            raise error
+
+    house = House()
+    house.loop._speculation = RiggedGuesses(1.0)
+    prompt = "a prompt that is long enough to be kept"
+    house.submit(prompt, n=30)
+    house.run(until=lambda: house.text("r0") != "")
+    house.loop._works["r0"].generation.chooser = FailingChooser(house.context)
+    house.run()
+    assert [sent.id for sent in house.sent if isinstance(sent, Failed)] == ["r0"]
+    house.loop._kv.evict_all_kept()  # its state is saved, and used again
+    name = house.submit(prompt, n=30)
+    house.run()
+    assert house.done(name).usage.cached_tokens > 30
+    assert house.text(name) == serial_answer(prompt, 30)
 
 
 def test_guesses_that_stand_save_batches() -> None:

@@ -63,7 +63,7 @@ class BatchComputer:
             self._batch = None
         if outcome is Outcome.DONE:
             return True
-        self._scheduler.revert(batch)
+        self._scheduler.revert(batch, was_begun=outcome is not Outcome.NO_ROOM)
         if outcome is Outcome.NO_ROOM:
             self._make_room(batch)
         return False

@@ -142,10 +142,10 @@ class Scheduler:
         if n_accepted < run.n_drafts:
             self._kv.rewind(run.sequence)
 
-    def revert(self, batch: Batch) -> None:
-        """A batch was aborted or failed: nothing of it is in the cache."""
+    def revert(self, batch: Batch, *, was_begun: bool = True) -> None:
+        """A batch was aborted or failed: nothing of it is in the cache. was_begun off: there was no room for it."""
         for run in batch.runs:
-            if self._kv.can_rewind:
+            if self._kv.can_rewind or not was_begun:
                 self._kv.undo_growth(run.sequence)
             else:  # what is computed is spoilt: it begins anew
                 self._running.remove(run.sequence)

@@ -257,8 +257,11 @@ def test_a_model_that_can_not_rewind_fails_with_its_batch_and_goes_on() -> None:
     assert house.text(name) == serial_answer("two", 3)
 
 
-def test_a_cache_that_is_fuller_than_the_books_say_is_cleared_and_the_answer_is_right() -> None:
-    house = House()
+@pytest.mark.parametrize("can_rewind", [True, False])
+def test_a_cache_that_is_fuller_than_the_books_say_is_cleared_and_the_answer_is_right(
+    can_rewind: bool,
+) -> None:
+    house = House(can_rewind=can_rewind)
     kept = house.submit("something that stays in the cache", n=3)
     house.run()
     names = [house.submit(f"question {number}", n=5) for number in range(2)]

@@ -97,7 +97,11 @@ class Dispatcher:
     def connect(self, child: EngineChild) -> None:
         """A child is ready: everything goes to it. Raises ChildDied when it is too late."""
         self._child = child
-        child.listen(self._hear)
+        try:
+            child.listen(self._hear)
+        except BaseException:
+            self._child = None  # else work that comes now would be given to the dead, and wait for ever
+            raise
         self.counters = EngineCounters()
         self._go_on()
 

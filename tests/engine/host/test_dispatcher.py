@@ -18,7 +18,7 @@ from engine.core import (
     Usage,
 )
 from engine.errors import EngineDied, EngineError, PromptTooLong, RequestInvalid
-from engine.host.child_process import EngineChild
+from engine.host.child_process import ChildDied, EngineChild
 from engine.host.dispatcher import Dispatcher
 from engine.host.job import Job
 from engine.messages import (
@@ -205,6 +205,22 @@ def test_after_a_death_all_hear_of_it_and_the_next_child_gets_them_one_by_one(de
     (error,) = heard(second)
     assert isinstance(error, EngineDied)
     assert heard(first)[-1] == Restarted(reason="killed by SIGSEGV")
+
+
+def test_work_that_comes_after_a_child_died_too_early_to_serve_goes_to_the_next_one(desk: Dispatcher) -> None:
+    class DeadChild(RecordingChild):
+        def listen(self, listener: Callable[[FromChild], None]) -> None:
+            raise ChildDied("killed by SIGSEGV")
+
+    dead, living = DeadChild(), RecordingChild()
+    desk.lose_child("killed by SIGKILL")
+    with pytest.raises(ChildDied):
+        desk.connect(cast(EngineChild, dead))
+    job = ask(desk)
+    desk.disconnect()
+    desk.connect(cast(EngineChild, living))
+    assert dead.posted == []
+    assert [message.request.id for message in living.posted if isinstance(message, Submit)] == [job.id]
 
 
 def test_the_void_text_is_not_in_the_answer(desk: Dispatcher, child: RecordingChild) -> None:

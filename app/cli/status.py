@@ -33,6 +33,7 @@ def describe_status(status: Status) -> str:
         ("home", f"{status.home} ({'encrypted' if status.encrypted else 'not encrypted'})"),
         ("running", f"since {ago(status.started_at)}, process {status.pid}"),
         ("engine", describe_engine(status.engine)),
+        *([("plan", status.engine.plan)] if status.engine.plan else []),
         ("agents", f"{count(status.agents, 'agent')}, {status.agents_paused} paused"),
         ("runs", f"{status.runs_running} running, {status.runs_pending} waiting"),
         ("folders", f"last look: {looked}"),
@@ -48,6 +49,8 @@ def describe_status(status: Status) -> str:
 def describe_engine(engine: EngineInfo) -> str:
     """One line: the state, and what a user would ask next about it."""
     words = [engine.state.replace("_", " ")]
+    if engine.load_progress is not None and engine.load_progress < 1:
+        words.append(f"{engine.load_progress:.0%} loaded")
     if engine.model:
         words.append(engine.model)
     if engine.n_ctx:

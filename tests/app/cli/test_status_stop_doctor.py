@@ -55,6 +55,14 @@ def test_status_shows_what_the_user_should_read() -> None:
     assert "10 s ago, next in 20 s" in out
 
 
+def test_status_tells_what_the_model_got_of_the_machine_and_how_far_it_is_loaded() -> None:
+    plan = "All on the processor: 30 layers."
+    loading = EngineInfo(state="starting", model="m.gguf", load_progress=0.4, plan=plan)
+    out = describe_status(a_status(engine=loading))
+    assert "starting, 40% loaded, m.gguf" in out
+    assert plan in out
+
+
 def test_an_engine_that_was_set_aside_tells_its_reason() -> None:
     engine = EngineInfo(
         state="set_aside", model="m.gguf", deaths=3, reason="It died three times in five minutes."

@@ -61,6 +61,7 @@ class LlamaRunner:
             build=library.build,
             kv_type=load.plan.kv_type,
             flash_attention=load.settings.flash_attention,
+            n_ctx=self.n_ctx,
         )
         self._draft = self._load_draft(load, library, beat)
 

@@ -36,6 +36,7 @@ class StateIdentity:
     build: str  # of llama.cpp
     kv_type: KvType
     flash_attention: bool
+    n_ctx: int  # some models place tokens otherwise in a large context (longrope)
 
     def __str__(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engine.model import CacheSpec, KvType
 from engine.states.snapshots import SnapshotStore, StateIdentity
 
 KEY = "5a" * 32
-IDENTITY = StateIdentity(model="m", build="b1", kv_type=KvType.F16, flash_attention=True)
+IDENTITY = StateIdentity(model="m", build="b1", kv_type=KvType.F16, flash_attention=True, n_ctx=4096)
 SETTLE_S = 30.0
 
 
@@ -29,11 +30,11 @@ def make_store(
     can_rewind: bool = True,
     notes: list[str] | None = None,
     clock: Callable[[], float] = lambda: 0.0,
-    **identity: str,
+    **identity: Any,
 ) -> SnapshotStore:
     return SnapshotStore(
         CacheSpec(ram_bytes=ram_bytes, disk_bytes=disk_bytes, folder=folder, key=key),
-        identity=replace(IDENTITY, **identity),  # type: ignore[arg-type]
+        identity=replace(IDENTITY, **identity),
         can_rewind=can_rewind,
         note=(notes if notes is not None else []).append,
         clock=clock,

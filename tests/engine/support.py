@@ -176,7 +176,9 @@ class EchoRunner:
         )
 
     def state_identity(self) -> StateIdentity:
-        return StateIdentity(model="echo", build="none", kv_type=KvType.F16, flash_attention=False)
+        return StateIdentity(
+            model="echo", build="none", kv_type=KvType.F16, flash_attention=False, n_ctx=self.n_ctx
+        )
 
     def prompt_tokens(self, request: Request) -> list[int]:
         text = request.prompt or "".join(message.content for message in request.messages)

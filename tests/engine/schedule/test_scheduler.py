@@ -18,7 +18,7 @@ from engine.schedule.sequence import PinPoint, Sequence, Stage, common_prefix
 from engine.states.snapshots import SnapshotStore, StateIdentity
 from tests.engine.fake_context import FakeContext
 
-IDENTITY = StateIdentity(model="m", build="b", kv_type=KvType.F16, flash_attention=False)
+IDENTITY = StateIdentity(model="m", build="b", kv_type=KvType.F16, flash_attention=False, n_ctx=4096)
 
 
 class House:

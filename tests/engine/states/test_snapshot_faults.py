@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from engine.model import KvType
 from engine.states.prefix_files import PrefixFiles
 from engine.states.sealing import CHUNK_BYTES, PLAIN_BYTES
 from engine.states.snapshots import Tier
@@ -150,9 +152,22 @@ def test_swapped_and_renamed_files_are_not_loaded(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_file_of_other_settings_under_our_name_is_not_loaded(tmp_path: Path) -> None:
-    for folder, build in (("ours", "b1"), ("theirs", "b2")):
-        store = make_store(tmp_path / folder, build=build)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "n"},
+        {"build": "b2"},
+        {"kv_type": KvType.Q8_0},
+        {"flash_attention": False},
+        {"n_ctx": 8192},
+    ],
+    ids=str,
+)
+def test_a_file_of_other_settings_under_our_name_is_not_loaded(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    for folder, identity in (("ours", {}), ("theirs", changes)):
+        store = make_store(tmp_path / folder, **identity)
         store.put(SYSTEM, state(SYSTEM, SIZE), pin="agent")
         store.close()
     (ours,), (theirs,) = kept(tmp_path / "ours"), kept(tmp_path / "theirs")

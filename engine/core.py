@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any, Literal
 
@@ -269,6 +269,11 @@ class Request:
         )
         tools = sum(len(tool.description) + len(json.dumps(dict(tool.parameters))) for tool in self.tools)
         return turns + tools + len(self.prompt or "")
+
+    def without_prefix(self, name: str) -> Request:
+        """The same request, which does not pin this name."""
+        pins_it = self.prefix is not None and self.prefix.name == name
+        return replace(self, prefix=None) if pins_it else self
 
     def _check_size(self) -> None:
         if self.prompt is not None:

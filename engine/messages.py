@@ -262,6 +262,15 @@ class Counters:
     counters: EngineCounters
 
 
+def is_awaited(message: object) -> bool:
+    """Whether it brings work that is more than background work."""
+    match message:
+        case Submit(request=Request(priority=priority)) | Embed(priority=priority):
+            return priority is not Priority.BACKGROUND
+        case _:
+            return False
+
+
 ToChild = Load | Submit | Abort | Count | Embed | ForgetPrefix | SetLimits
 FromChild = (
     Hello

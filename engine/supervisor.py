@@ -249,10 +249,13 @@ class EngineSupervisor(Engine):
 
     async def forget_prefix(self, name: str) -> None:
         """Drop a pinned prefix wherever it is kept, because its source is gone."""
-        if self._started is not None and not self._child_is_dead():
-            await self._call(ForgetPrefix(id="", name=name))
-        # also what this or another model left on disk earlier: no child is needed for that
-        await asyncio.to_thread(forget_on_disk, self._cache, name)
+        self._dispatcher.forget_prefix(name)
+        try:
+            if self._started is not None and not self._child_is_dead():
+                await self._call(ForgetPrefix(id="", name=name))
+        finally:
+            # also what this or another model left on disk earlier: no child is needed for that
+            await asyncio.to_thread(forget_on_disk, self._cache, name)
 
     def set_limits(self, limits: PowerLimits) -> None:
         """What the surroundings allow from now on, also for children that are started later."""

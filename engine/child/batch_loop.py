@@ -159,7 +159,12 @@ class BatchLoop:
         self._send(Failed(id=request_id, code=error.code, message=str(error), details=error.details))
 
     def forget_prefix(self, name: str) -> None:
-        """Drop a pinned prefix wherever it lies. Raises EngineError."""
+        """Drop a pinned prefix wherever it lies; a request that is at it pins nothing more. Raises EngineError."""
+        for work in self._works.values():
+            prefix = work.request.prefix
+            if prefix is not None and prefix.name == name:
+                work.sequence.pin = None
+                work.sequence.keeps = False
         tokens = self._pins.forget(name)
         if tokens:
             self._kv.forget_alike(tokens)

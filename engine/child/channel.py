@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Set
+from dataclasses import replace
 
 from engine.core import Priority, Request
 from engine.messages import (
@@ -18,12 +19,14 @@ from engine.messages import (
     Abort,
     Alive,
     Embed,
+    ForgetPrefix,
     FromChild,
     ProtocolError,
     Submit,
     ToChild,
     body_size,
     frame_from_child,
+    is_awaited,
     parse_to_child,
 )
 
@@ -68,10 +71,13 @@ class Inbox:
                     self._aborted.add(id_)
                     if id_ not in self._unread:  # else the flag is found when the request is read
                         self._orders.append(message)
+                case ForgetPrefix(name=name):
+                    self._forget_prefix(name)
+                    self._orders.append(message)
                 case _:
                     self._orders.append(message)
             self._changed.notify()
-        if isinstance(message, Submit) and message.request.priority is not Priority.BACKGROUND:
+        if is_awaited(message):
             self.on_awaited()
 
     def next(self, *, wait: bool, timeout_s: float | None = None) -> ToChild | None:
@@ -99,6 +105,13 @@ class Inbox:
     def forget_abort(self, request_id: str) -> None:
         """The request is done; its id may come again."""
         self._aborted.discard(request_id)
+
+    def _forget_prefix(self, name: str) -> None:
+        """Orders pass requests: one that was sent before the order must not pin the name again behind it."""
+        for line in self._requests.values():
+            for place, (id_, message) in enumerate(line):
+                if isinstance(message, Submit):
+                    line[place] = id_, replace(message, request=message.request.without_prefix(name))
 
     def _pop(self) -> ToChild | None:
         if self._orders:

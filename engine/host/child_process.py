@@ -17,17 +17,16 @@ from pathlib import Path
 import psutil
 
 from engine.child.guard import PARENT_PID_NAME
-from engine.core import Priority
 from engine.host.bounded_log import BoundedLog
 from engine.messages import (
     HEADER_BYTES,
     Alive,
     FromChild,
     ProtocolError,
-    Submit,
     ToChild,
     body_size,
     frame_to_child,
+    is_awaited,
     parse_from_child,
 )
 from engine.pace import os_priority
@@ -131,7 +130,7 @@ class EngineChild:
         """Queue a message in order, without waiting."""
         stdin = self._process.stdin
         if self.death is None and stdin is not None and not stdin.is_closing():
-            if isinstance(message, Submit) and message.request.priority is not Priority.BACKGROUND:
+            if is_awaited(message):
                 os_priority.lift(self.pid)  # else the very thread that is to read this may wait for a core
             stdin.write(frame_to_child(message))
 

@@ -88,6 +88,11 @@ class Dispatcher:
             self._child.post(Abort(id=job.id))
         self._go_on()
 
+    def forget_prefix(self, name: str) -> None:
+        """What is in flight pins this name no more, should it go to a child again."""
+        for job in self._in_flight:
+            job.forget_prefix(name)
+
     def fail_all(self, error: EngineError) -> None:
         """There will be no answer: everybody hears why."""
         for job in self._in_flight.clear():

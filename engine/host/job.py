@@ -91,6 +91,11 @@ class Job:
         self._take_of_stream(message)
         return isinstance(message, Done)
 
+    def forget_prefix(self, name: str) -> None:
+        """Should it be repeated, it does not pin this name."""
+        if isinstance(self.work, Submit):
+            self.work = replace(self.work, request=self.work.request.without_prefix(name))
+
     def fail(self, error: EngineError) -> None:
         """The last the caller hears."""
         self.events.put_nowait(error)

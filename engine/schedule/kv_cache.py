@@ -146,7 +146,7 @@ class KvCache:
         if slot is None:
             return
         tokens = sequence.tokens[: sequence.n_computed]
-        if len(tokens) < MIN_KEPT:
+        if len(tokens) < MIN_KEPT or not sequence.keeps:
             self._release(slot)
             return
         if self._can_rewind:  # what the new one continues is of no further use

@@ -37,6 +37,7 @@ class Sequence:
     priority: Priority = Priority.NORMAL
     arrival: int = 0  # a running number: who came first
     pin: PinPoint | None = None
+    keeps: bool = True  # what it computed stays at hand when it has ended
     stage: Stage = Stage.WAITING
     slot: Slot | None = None
     n_cached: int | None = None  # tokens that needed no computing, once it has begun

@@ -27,7 +27,9 @@ from engine.errors import (
 )
 from engine.host.child_process import ChildLimits
 from engine.host.restarts import RestartPolicy
-from engine.model import ModelSpec, PowerLimits
+from engine.model import CacheSpec, ModelSpec, PowerLimits
+from engine.states.prefix_files import PrefixFiles
+from engine.states.prefix_index import token_key
 from engine.status import EngineState
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import FAKE_CHILD, model_file, request
@@ -507,6 +509,27 @@ async def test_stopping_fails_running_and_waiting_requests_and_later_ones(make: 
     await engine.stop()
     await engine.start()
     assert answer(await collect(engine, request("again"))) == "again"
+
+
+async def test_a_prefix_is_forgotten_on_disk_also_when_the_child_can_not_answer(
+    make: Make, tmp_path: Path
+) -> None:
+    cache = CacheSpec(folder=tmp_path / "prefixes", key="5a" * 32)
+    files = PrefixFiles(tmp_path / "prefixes", secret=bytes.fromhex("5a" * 32), identity="another model")
+    pin, key = files.pin_of("agent"), token_key([1, 2])
+    part = files.write(pin, key, b"state", given_up=lambda: False)
+    assert part is not None
+    files.place(pin, part)
+    engine = make(cache=cache)
+    await engine.start()
+    assert engine.status.pid is not None
+    os.kill(engine.status.pid, signal.SIGSTOP)
+    forgetting = asyncio.create_task(engine.forget_prefix("agent"))
+    await asyncio.sleep(0)
+    await engine.stop(timeout_s=0.1)
+    with pytest.raises(EngineStopped):
+        await forgetting
+    assert files.read(pin, key) is None
 
 
 async def test_stopping_in_the_middle_of_a_start_ends_the_start(make: Make) -> None:

@@ -345,6 +345,22 @@ def test_a_pinned_prefix_is_found_again_and_forgotten_with_its_name() -> None:
     assert ask("three?") == 0
 
 
+def test_a_request_that_is_at_work_when_its_prefix_is_forgotten_does_not_bring_it_back() -> None:
+    house = House(n_slots=1)
+    fixed = "You are an agent with a long and fixed description. "
+    reading = house.submit("one?", n=2, before=fixed, is_pinned=True)
+    waiting = house.submit("two?", n=2, before=fixed, is_pinned=True)
+    house.step()
+    house.loop.forget_prefix(f"pin of {fixed}")
+    house.run()
+    assert [house.text(name) for name in (reading, waiting)] == [
+        serial_answer(fixed + question, 2) for question in ("one?", "two?")
+    ]
+    house.loop._kv.evict_all_kept()
+    assert house.store.ram_bytes == 0
+    assert house.context.n_used() == 0
+
+
 def test_limits_hold_background_work_back_and_bound_the_threads() -> None:
     house = House()
     name = house.submit("later", priority=Priority.BACKGROUND)

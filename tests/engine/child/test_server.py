@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from engine.child.channel import BEAT_INTERVAL_S, Inbox, Outbox
 from engine.child.faults import Faults
 from engine.child.server import TIDY_AFTER_S, EngineServer
-from engine.core import FinishReason, Message, Priority, Request, SamplingParams
+from engine.core import FinishReason, Message, PinnedPrefix, Priority, Request, SamplingParams
 from engine.errors import ModelInvalid, SchemaUnsupported
 from engine.messages import (
     HEADER_BYTES,
@@ -18,7 +19,9 @@ from engine.messages import (
     Counted,
     Counters,
     Done,
+    Embed,
     Failed,
+    ForgetPrefix,
     FromChild,
     Hello,
     Load,
@@ -347,6 +350,35 @@ def test_the_outbox_beats_only_when_nothing_else_was_said() -> None:
         kinds.append(parse_from_child(data[HEADER_BYTES : HEADER_BYTES + size]).kind)
         data = data[HEADER_BYTES + size :]
     assert kinds == ["alive", "hello"]
+
+
+def test_a_request_that_was_sent_before_its_prefix_is_forgotten_pins_nothing_behind_that() -> None:
+    inbox = Inbox(-1)
+    prefix = PinnedPrefix(name="agent")
+    asked = Request(id="r", messages=(Message(role="user", content="?"),), prefix=prefix)
+    other = replace(asked, id="other", prefix=PinnedPrefix(name="other"))
+    order = ForgetPrefix(id="f", name="agent")
+    for message in (Submit(request=asked), Submit(request=other), order):
+        inbox.deliver(message)
+    assert [inbox.next(wait=False) for _ in range(3)] == [
+        order,
+        Submit(request=replace(asked, prefix=None)),
+        Submit(request=other),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("priority", "is_told"), [(Priority.NORMAL, True), (Priority.BACKGROUND, False)], ids=str
+)
+def test_the_inbox_tells_at_once_of_work_that_somebody_waits_for(priority: Priority, is_told: bool) -> None:
+    inbox = Inbox(-1)
+    told: list[None] = []
+    inbox.on_awaited = lambda: told.append(None)
+    messages = (Message(role="user", content="?"),)
+    inbox.deliver(Submit(request=Request(id="r", messages=messages, priority=priority)))
+    inbox.deliver(Embed(id="e", texts=("text",), priority=priority))
+    inbox.deliver(Count(id="c", texts=("text",)))
+    assert len(told) == (2 if is_told else 0)
 
 
 def test_the_inbox_puts_messages_together_from_pieces() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -10,6 +11,7 @@ from engine.core import (
     Delta,
     Finished,
     FinishReason,
+    PinnedPrefix,
     Priority,
     Restarted,
     StreamEvent,
@@ -205,6 +207,16 @@ def test_after_a_death_all_hear_of_it_and_the_next_child_gets_them_one_by_one(de
     (error,) = heard(second)
     assert isinstance(error, EngineDied)
     assert heard(first)[-1] == Restarted(reason="killed by SIGSEGV")
+
+
+def test_a_request_that_is_repeated_does_not_pin_what_was_forgotten_meanwhile(desk: Dispatcher) -> None:
+    asked = replace(request("hello"), prefix=PinnedPrefix(name="agent"))
+    desk.take_up(Submit(request=asked))
+    desk.forget_prefix("agent")
+    desk.lose_child("killed by SIGSEGV")
+    second = RecordingChild()
+    desk.connect(cast(EngineChild, second))
+    assert [message.request.prefix for message in second.posted if isinstance(message, Submit)] == [None]
 
 
 def test_work_that_comes_after_a_child_died_too_early_to_serve_goes_to_the_next_one(desk: Dispatcher) -> None:

@@ -117,6 +117,7 @@ class Runtime:
             default=default_model,
             make_engine=self._make_engine,
             on_status=self._engine_changed,
+            others=other_models,
             clock=clock,
         )
         self.models = ServedModels(engines=self.engines, default=default_model, others=other_models)

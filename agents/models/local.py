@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,15 +39,18 @@ class EnginePool:
         default: ModelSpec,
         make_engine: Callable[[ModelSpec], Engine],
         on_status: Callable[[str, EngineStatus], None],
+        others: Sequence[ModelSpec] = (),
         residency: Residency | None = None,
         next_due: Callable[[], Mapping[str, float]] = dict,
         clock: Clock | None = None,
     ) -> None:
-        """`on_status` is told the model's name as `engine` takes it, and its engine's new status.
+        """`others` are the models of which more is known than their file, such as the checksum that it must have.
+
+        `on_status` is told the model's name as `engine` takes it, and its engine's new status.
 
         `next_due` says in how many seconds a scheduled run needs a model.
         """
-        self._default = default
+        self._known = {BUILT_IN_MODEL: default} | {str(spec.path): spec for spec in others}
         self._make_engine = make_engine
         self._on_status = on_status
         self._residency = residency or default_residency()
@@ -64,11 +67,7 @@ class EnginePool:
     def engine(self, model: str) -> Engine:
         """The engine of `model`: "built-in" (the default) or the absolute path of a GGUF file. Loads nothing yet."""
         if model not in self._engines:
-            spec = (
-                self._default
-                if model == BUILT_IN_MODEL
-                else ModelSpec(path=Path(model), name=Path(model).stem)
-            )
+            spec = self._known.get(model) or ModelSpec(path=Path(model), name=Path(model).stem)
             engine = PooledEngine(
                 self._make_engine(spec),
                 size_bytes=_file_bytes(spec.path) + OVERHEAD_BYTES,

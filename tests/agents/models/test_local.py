@@ -106,6 +106,15 @@ async def test_two_models_live_side_by_side_and_a_third_takes_the_place_of_the_l
     assert house.engines["big"].loads == 2
 
 
+async def test_what_is_known_of_a_model_beside_its_file_reaches_its_engine(clock: FakeClock) -> None:
+    known = ModelSpec(path=Path(BIG), name="The big one", sha256="0" * 64)
+    place = House(clock, others=[known])
+    for model in (BIG, SMALL):
+        place.pool.engine(model)
+    assert place.engines["big"].spec is known
+    assert place.engines["small"].spec == ModelSpec(path=Path(SMALL), name="small")
+
+
 async def test_a_model_in_use_is_never_unloaded(house: House) -> None:
     request = Request(id="r", messages=(Message(role="user", content="Hello?"),))
     stream = house.pool.engine(BIG).stream(request)

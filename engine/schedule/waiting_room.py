@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from engine.core import Priority
 from engine.schedule.sequence import Sequence, Stage
 
+SPARE_PLACES = 64  # of those who left, in a line whose head does not get on: each holds its tokens
 _Place = tuple[int, int, Sequence]  # in a line: arrival, a number that no other place has, who
 
 
@@ -33,8 +34,12 @@ class WaitingRoom:
         self._stand_in_line(sequence)
 
     def leave(self, sequence: Sequence) -> None:
-        """It waits no more; its places in lines are passed over."""
+        """It waits no more; its places in lines are passed over, or cleared where they become many."""
         self._all.discard(sequence)
+        line = self._lines[sequence.priority]
+        if len(line) > 2 * len(self._all) + SPARE_PLACES:
+            line[:] = [place for place in line if place[2] in self._all]
+            heapq.heapify(line)
 
     def head(self, priority: Priority) -> Sequence | None:
         """The oldest of a class."""

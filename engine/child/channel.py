@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Set
 from dataclasses import replace
 
+from engine.child.trouble import describe_bug
 from engine.core import Priority, Request
 from engine.messages import (
     HEADER_BYTES,
@@ -59,6 +60,9 @@ class Inbox:
             sys.stderr.write(f"engine: {error}\n")
             sys.stderr.flush()
             os._exit(4)
+        except Exception as error:  # noqa: BLE001 - a child that hears nothing more is of no use
+            describe_bug(error)
+            os._exit(1)
 
     def deliver(self, message: ToChild) -> None:
         """Queue a message for the engine thread; an abort is visible to it at once, also inside a batch."""

@@ -34,6 +34,7 @@ from engine.messages import (
     Texts,
     ToChild,
     body_size,
+    frame_to_child,
     parse_from_child,
 )
 from engine.model import PowerLimits
@@ -379,6 +380,29 @@ def test_the_inbox_tells_at_once_of_work_that_somebody_waits_for(priority: Prior
     inbox.deliver(Embed(id="e", texts=("text",), priority=priority))
     inbox.deliver(Count(id="c", texts=("text",)))
     assert len(told) == (2 if is_told else 0)
+
+
+def test_a_bug_on_the_reading_thread_ends_the_child_and_tells_no_private_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("secret words")
+
+    def end(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(os, "_exit", end)
+    reading, writing = os.pipe()
+    inbox = Inbox(reading)
+    inbox.on_awaited = fail
+    os.write(writing, frame_to_child(Submit(request=Request(id="r", prompt="secret words"))))
+    os.close(writing)
+    with pytest.raises(SystemExit, match="1"):
+        inbox.read_forever()
+    os.close(reading)
+    told = capsys.readouterr().err
+    assert "RuntimeError" in told
+    assert "secret" not in told
 
 
 def test_the_inbox_puts_messages_together_from_pieces() -> None:

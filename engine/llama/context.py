@@ -30,9 +30,17 @@ class LlamaContext:
     """Computes; native_s counts the time inside llama.cpp."""
 
     def __init__(
-        self, context: Any, *, n_batch: int, beat: Callable[[], None], aborted: Callable[[], bool]
+        self,
+        context: Any,
+        *,
+        n_batch: int,
+        beat: Callable[[], None],
+        aborted: Callable[[], bool],
+        hush: Callable[[bool], None],
     ) -> None:
+        """hush(True) before llama.cpp complains of a stop that it was asked for, hush(False) when that is over."""
         self.pointer = context
+        self._hush = hush
         self.native_s = 0.0
         self._beat = beat
         self._aborted = aborted
@@ -54,6 +62,7 @@ class LlamaContext:
         started = time.perf_counter()
         status = llama_cpp.llama_decode(self.pointer, self._batch.struct)
         self.native_s += time.perf_counter() - started
+        self._hush(False)
         outcome = _OUTCOMES.get(status)
         if outcome is None:
             raise EngineError(
@@ -136,4 +145,7 @@ class LlamaContext:
 
     def _on_abort_check(self, _data: int | None) -> bool:
         self._beat()
-        return self._aborted()
+        is_aborted = self._aborted()
+        if is_aborted:
+            self._hush(True)
+        return is_aborted

@@ -46,6 +46,7 @@ class LlamaLibrary:
         self._buffers: list[Buffer] = []
         self._n_offloaded: int | None = None
         self._level = 0
+        self._hushed = False
         # llama.cpp calls this for as long as the process lives: without the reference it would call freed memory
         self._callback = llama_cpp.llama_log_callback(self._log)
         llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
@@ -62,6 +63,10 @@ class LlamaLibrary:
     def lacks_memory(self) -> bool:
         """Whether llama.cpp complained that it can't have memory."""
         return any(_NO_MEMORY.search(error) for error in self._errors)
+
+    def hush(self, hushed: bool) -> None:
+        """While a batch is stopped because we asked for it, llama.cpp's errors are no news and not worth a line each."""
+        self._hushed = hushed
 
     def begin_load(self) -> None:
         """Forget what was said about earlier models."""
@@ -84,6 +89,8 @@ class LlamaLibrary:
             self._level = level
         if self._level < _LEVEL_WARN:
             self._note_buffer(text)
+            return
+        if self._hushed:
             return
         line = text.decode("utf-8", "replace")
         sys.stderr.write(line)

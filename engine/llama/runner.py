@@ -55,7 +55,9 @@ class LlamaRunner:
             or llama_cpp.llama_model_is_hybrid(self._model)
             or llama_cpp.llama_model_n_swa(self._model) > 0
         )
-        self.context = LlamaContext(self._loaded.context, n_batch=N_BATCH, beat=beat, aborted=aborted)
+        self.context = LlamaContext(
+            self._loaded.context, n_batch=N_BATCH, beat=beat, aborted=aborted, hush=library.hush
+        )
         self._identity = StateIdentity(
             model=check_model_file(Path(load.path)).fingerprint,
             build=library.build,

@@ -119,7 +119,8 @@ async def test_a_prompt_that_is_cancelled_while_it_is_read_leaves_the_others_alo
                     break
     assert (await beside).text == alone
     assert engine.status.deaths == 0
-    assert "failed to" not in (tmp_path / "engine.log").read_text()  # a stop that was asked for is no trouble
+    log = tmp_path / "engine.log"
+    assert not log.exists() or "failed to" not in log.read_text()  # a stop that was asked for is no trouble
 
 
 @dataclass(frozen=True, kw_only=True)

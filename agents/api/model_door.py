@@ -48,7 +48,14 @@ def add_model_routes(app: FastAPI, services: ModelServices) -> None:
 
 def create_model_door(services: ModelServices, *, version: str, address: Address, key: ApiKey) -> ASGIApp:
     """The application behind its guard."""
-    app = FastAPI(title="Hearth models", version=version, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Hearth models",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # what does not exist is a 404 in the API's shape
+    )
     add_model_routes(app, services)
     _add_errors(app)
     guard = Guard(app, policy=Policy(key=key, hosts=address.hosts), answer=answer_model_refusal)

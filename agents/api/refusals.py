@@ -14,6 +14,7 @@ from engine.errors import (
 
 BUSY = "engine_busy"
 INTERNAL = "internal"
+TOO_SLOW = 408
 TOO_LARGE = 413
 CLIENT_GONE = 499  # nobody reads it; the number that web servers log for this
 
@@ -38,9 +39,9 @@ class Refusal(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the official clients read before they ask again by themselves; the rest of a large body is not read."""
+        """What the official clients read before they ask again by themselves; the rest of a body is not read."""
         if self.retry is None:
-            return {"Connection": "close"} if self.status == TOO_LARGE else {}
+            return {"Connection": "close"} if self.status in (TOO_LARGE, TOO_SLOW) else {}
         return {"Retry-After": "1"} if self.retry else {"x-should-retry": "false"}
 
 

@@ -7,11 +7,14 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from agents.api.connection import BoundedConnection, ConnectionLimits
 from agents.errors import HomeProblem
 
 
@@ -46,9 +49,13 @@ class _Server(uvicorn.Server):
 class ApiServer:
     """One HTTP server for one app."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(
+        self, app: ASGIApp, listener: socket.socket, *, limits: ConnectionLimits | None = None
+    ) -> None:
+        connection = partial(BoundedConnection, limits=limits or ConnectionLimits())
         config = uvicorn.Config(
             app,
+            http=cast("type[asyncio.Protocol]", connection),  # only ever called, as a class would be
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -14,6 +14,7 @@ import httpx2
 import openai
 
 from agents.api import ApiServer, ListenOptions, Metrics, create_model_door, open_door
+from agents.api.connection import ConnectionLimits
 from agents.clock import SystemClock
 from agents.models.metering import MeteredEngine
 from agents.models.served import ServedModels
@@ -59,7 +60,7 @@ class Services:
 
 
 @asynccontextmanager
-async def door_for(engine: ScriptedEngine) -> AsyncIterator[Door]:
+async def door_for(engine: ScriptedEngine, *, limits: ConnectionLimits | None = None) -> AsyncIterator[Door]:
     metrics = Metrics()
     metered = MeteredEngine(engine, model="Scripted", meter=metrics, clock=SystemClock())
     metrics.watch("Scripted", metered)
@@ -73,7 +74,7 @@ async def door_for(engine: ScriptedEngine) -> AsyncIterator[Door]:
         door = open_door(ListenOptions(address="127.0.0.1:0"), home_key_file=key_file)
         key = key_file.read_text().strip()
     app = create_model_door(Services(models, metrics), version="1", address=door.address, key=door.key)
-    server = ApiServer(app, door.listener)
+    server = ApiServer(app, door.listener, limits=limits)
     await server.start()
     url = f"http://{door.address.shown}"
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agents.api.bodies import MAX_VALUES, has_too_many_values
 from engine.fakes import ScriptedEngine
 from tests.agents.api.doors import EMBEDDER, MODEL, door_for
 
@@ -199,6 +200,38 @@ async def test_the_place_of_a_mistake_is_told_in_the_callers_words() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "changes", "told"),
+    [
+        ("/v1/chat/completions", {"stop": ["x"] * 1000}, "at most"),
+        ("/v1/embeddings", {"input": []}, "at least 1"),
+        ("/v1/embeddings", {"input": ["x"] * 2049}, "at most 2048"),
+    ],
+)
+async def test_a_list_of_the_wrong_length_is_not_told_to_be_a_text(
+    path: str, changes: dict[str, Any], told: str
+) -> None:
+    async with door_for(ScriptedEngine([])) as door:
+        answer = await door.http.post(path, content=changed(path, **changes), headers=JSON)
+    assert told in message_of(path, answer)[1]
+
+
+def test_values_are_counted_outside_of_texts() -> None:
+    n = MAX_VALUES
+    assert not has_too_many_values(json.dumps(["," * n, '"[{\\', {"a": "]"}]).encode())
+    assert not has_too_many_values(json.dumps(["[" * n + '"\\"' * n]).encode())
+    assert not has_too_many_values(b"[" + b'"a",' * (n - 1) + b'"a"]')
+    for piece in (b"[],", b"1,", b"{},", b'"",', b'{"a":"b"},', b'"\\\\",', b'"\\"",'):
+        assert has_too_many_values(b"[" + piece * n + b"1]"), piece
+    assert has_too_many_values(b"[" * 2 * n)
+
+
+async def test_a_body_of_countless_values_is_refused_before_any_of_them_is_made() -> None:
+    many = b',"more":[' + b"[]," * MAX_VALUES + b"[]]}"
+    said = await refused({path: [json.dumps(BODIES[path]).encode()[:-1] + many] for path in BODIES})
+    assert all("200,000 values" in sentence for [sentence] in said.values())
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"x-hearth-priority": "urgent"},
@@ -225,6 +258,7 @@ async def test_an_unknown_route_or_method_has_the_shape_of_its_api() -> None:
             ("POST", "/v1/chat/completions/x", 404),
             ("DELETE", "/v1/models", 405),
             ("POST", "/v1/files", 404),
+            ("POST", "/v1/chat/completions/", 404),
             ("GET", "/v1/messages", 405),
             ("POST", "/v1/messages/batches", 404),
         ):

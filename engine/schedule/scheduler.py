@@ -286,7 +286,8 @@ class Scheduler:
         start = sequence.n_computed
         tokens = sequence.tokens[start : start + n]
         drafts: list[int] = []
-        room = min(limit - n, self._kv.n_free - n, self._kv.n_cells - len(sequence.tokens) - 1)
+        n_others = len(self._running) - 1  # each may want a cell for its next token in this batch
+        room = min(limit - n, self._kv.n_free - n - n_others, self._kv.n_cells - len(sequence.tokens) - 1)
         if room > 0 and _writes(sequence) and n == sequence.n_pending and self._kv.can_rewind:
             drafts = self._draft(sequence, room)[:room]
         self._kv.grow(sequence, n + len(drafts))

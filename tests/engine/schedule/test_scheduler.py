@@ -293,6 +293,18 @@ def test_guesses_ride_along_and_only_those_that_stand_stay_in_the_cache() -> Non
     assert house.context.tokens(work.slot.seq_id) == work.tokens[:-1]  # type: ignore[union-attr]
 
 
+def test_guesses_take_no_cell_that_another_one_needs_for_its_next_token() -> None:
+    house = House(n_cells=36)
+    for number, name in enumerate("abc"):
+        house.add(name, words(100 * number, 10))
+    house.step()
+    house.guesses["a"] = [7] * 8
+    batch = house.scheduler.schedule(house.now)
+    assert batch is not None
+    assert {run.sequence.request_id: len(run.tokens) for run in batch.runs} == {"a": 4, "b": 1, "c": 1}
+    assert house.scheduler.n_preemptions == 0
+
+
 def test_an_aborted_batch_leaves_the_books_as_they_were() -> None:
     house = House()
     work = house.add("a", words(0, 30))

@@ -257,9 +257,9 @@ class KvCache:
             self._snapshots.put(tokens, self._memory.save(sequence.slot.seq_id), pin=pin.name)
 
     def forget_alike(self, tokens: list[int]) -> None:
-        """Evict kept prefixes that begin with these tokens, without storing them."""
+        """Evict kept prefixes that begin with these tokens, or hold only a part of them, without storing them."""
         for slot in list(self._slots.kept()):
-            if common_prefix(slot.tokens, tokens) == len(tokens):
+            if common_prefix(slot.tokens, tokens) == min(len(slot.tokens), len(tokens)):
                 self._release(slot)
 
     def check_integrity(self) -> None:

@@ -361,6 +361,17 @@ def test_a_request_that_is_at_work_when_its_prefix_is_forgotten_does_not_bring_i
     assert house.context.n_used() == 0
 
 
+def test_also_the_part_of_a_forgotten_prefix_that_a_cancelled_request_left_is_gone() -> None:
+    house = House(n_batch=32)
+    fixed = "You are an agent with a long and fixed description. "
+    cancelled = house.submit("one?", before=fixed, is_pinned=True)
+    house.step()
+    house.loop.abort(cancelled)
+    assert 0 < house.context.n_used() < len(fixed)
+    house.loop.forget_prefix(f"pin of {fixed}")
+    assert house.context.n_used() == 0
+
+
 def test_limits_hold_background_work_back_and_bound_the_threads() -> None:
     house = House()
     name = house.submit("later", priority=Priority.BACKGROUND)

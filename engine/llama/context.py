@@ -117,10 +117,6 @@ class LlamaContext:
         self.native_s += time.perf_counter() - started
         return bool(read)
 
-    def clear(self) -> None:
-        """Forget all sequences."""
-        llama_cpp.llama_memory_clear(self._memory, True)
-
     def _fill(self, batch: Batch) -> int:
         tokens: list[int] = []
         positions: list[int] = []

@@ -71,11 +71,6 @@ class DraftModel:
         )
         self._n_ctx: int = llama_cpp.llama_n_ctx(self._context)
 
-    @property
-    def size_bytes(self) -> int:
-        """Of its weights."""
-        return self._loaded.facts.size_bytes
-
     def source(self) -> DraftSequence:
         """Guesses for one more sequence."""
         return DraftSequence(self, self._free_ids.pop() if self._free_ids else None)

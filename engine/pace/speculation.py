@@ -320,11 +320,6 @@ class Speculation:
         self._n_rows, self._n_drafted = n_sequences, 0
         self._may_draft = tells and self._since_plain < PLAIN_EVERY
 
-    def close(self) -> None:
-        """No sequence is left."""
-        for request_id in list(self._speculators):
-            self.end(request_id)
-
     def _new_speculator(self) -> Speculator:
         sources: list[DraftSource] = [LookupSource()]
         if self._draft_source is not None:

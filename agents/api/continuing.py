@@ -15,19 +15,22 @@ class Continuation:
 
     def __init__(self) -> None:
         self._sent = ""
+        self._n_logprobs_sent = 0
         self._calls: list[ToolCall] = []
-        self._again: str | None = None  # the repeated answer's text, until it has caught up
-        self._n_calls = 0  # of the answer as it is being written now
+        # Of the answer as it is being written now, which may be the repeated one.
+        self._text = ""
+        self._n_logprobs = 0
+        self._n_calls = 0
 
     def take(self, event: StreamEvent) -> StreamEvent | None:
         """What of an event is new to the reader. Raises Refusal when the repeated answer is another one."""
         match event:
             case Restarted():
-                self._again = "" if self._sent else None
-                self._n_calls = 0
+                self._text = ""
+                self._n_logprobs = self._n_calls = 0
                 return None
             case Delta():
-                return self._text(event)
+                return self._delta(event)
             case ToolCalled():
                 return self._call(event)
             case Finished():
@@ -35,18 +38,19 @@ class Continuation:
                     raise _diverged()
         return event
 
-    def _text(self, event: Delta) -> Delta | None:
-        if self._again is None:
-            self._sent += event.text
-            return event
-        self._again += event.text
-        if not (self._again.startswith(self._sent) or self._sent.startswith(self._again)):
+    def _delta(self, event: Delta) -> Delta | None:
+        """The repeated answer may come in other pieces than the first: text and log-probabilities catch up each by itself."""
+        at, self._text = len(self._text), self._text + event.text
+        if not self._sent.startswith(event.text[: max(len(self._sent) - at, 0)], at):
             raise _diverged()
-        if len(self._again) < len(self._sent):
+        n_known = max(self._n_logprobs_sent - self._n_logprobs, 0)
+        self._n_logprobs += len(event.logprobs)
+        text, logprobs = self._text[len(self._sent) :], event.logprobs[n_known:]
+        if not text and not logprobs:
             return None
-        fresh = self._again[len(self._sent) :]
-        self._sent, self._again = self._again, None
-        return replace(event, text=fresh) if fresh else None
+        self._sent += text
+        self._n_logprobs_sent += len(logprobs)
+        return replace(event, text=text, logprobs=logprobs)
 
     def _call(self, event: ToolCalled) -> ToolCalled | None:
         self._n_calls += 1

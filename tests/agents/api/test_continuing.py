@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from agents.api.continuing import Continuation
 from agents.api.refusals import Refusal
-from engine.core import Delta, Finished, FinishReason, Restarted, StreamEvent, ToolCall, ToolCalled, Usage
+from engine.core import (
+    Alternative,
+    Delta,
+    Finished,
+    FinishReason,
+    Restarted,
+    StreamEvent,
+    TokenLogprob,
+    ToolCall,
+    ToolCalled,
+    Usage,
+)
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=1, prefill_s=0, decode_s=0)
 AGAIN = Restarted(reason="killed")
@@ -67,6 +78,33 @@ def test_another_answer_ends_the_stream_before_anything_of_it_is_seen(
     assert set(seen) <= {None}
     assert raised.value.status == 500
     assert raised.value.retry is True
+
+
+@given(n=st.integers(1, 12), first=CUTS, again=CUTS, died_after=st.integers(0, 8))
+def test_each_token_s_log_probability_is_seen_once_however_the_tokens_come_together(
+    n: int, first: list[int], again: list[int], died_after: int
+) -> None:
+    tokens = [TokenLogprob(chosen=Alternative(token=at, data="", logprob=-1.0)) for at in range(n)]
+    text = "".join("" if at % 3 == 0 else chr(97 + at) for at in range(n))  # some tokens bring no text yet
+
+    def pieces(cuts: list[int]) -> list[StreamEvent]:
+        places = sorted({0, n, *(cut % (n + 1) for cut in cuts)})
+        return [
+            Delta(
+                text="".join("" if at % 3 == 0 else chr(97 + at) for at in range(a, b)),
+                tokens=b - a,
+                logprobs=tuple(tokens[a:b]),
+            )
+            for a, b in pairwise(places)
+        ]
+
+    seen = [
+        event
+        for event in shown([*pieces(first)[:died_after], AGAIN, *pieces(again)])
+        if isinstance(event, Delta)
+    ]
+    assert "".join(event.text for event in seen) == text
+    assert [each for event in seen for each in event.logprobs] == tokens
 
 
 def test_a_call_is_seen_once_and_a_different_one_ends_the_stream() -> None:

@@ -11,8 +11,9 @@ import os
 import stat
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from engine.errors import ModelInvalid, ModelMissing
 
@@ -25,6 +26,7 @@ MAX_DIMS = 4
 MAX_ARRAY_STRINGS = 4_000_000
 MAX_KEPT_STRING_BYTES = 1_000_000
 MAX_HEADER_BYTES = 64 * 1024 * 1024  # the largest known headers have about 20 MB
+N_SAMPLES, SAMPLE_BYTES = 64, 4096  # of the weights, at even distances: a training changes nearly all of them
 DEFAULT_ALIGNMENT = 32
 _STRING, _ARRAY = 8, 9
 _POOLING_NONE = 0
@@ -95,9 +97,9 @@ class GgufFacts:
     n_tensors: int
     size_bytes: int
     data_offset: int
-    fingerprint: (
-        str  # sha256 of the header and the file's length: tells models apart without reading all of it
-    )
+    # sha256 of the header, the file's length and samples of the weights: tells models apart without reading all of them.
+    # Two trainings of one model have the same header, and states of one are nonsense to the other.
+    fingerprint: str
     weight_bytes_per_token: (
         int  # read to compute one token: all tensors but a table of which only a row is looked up
     )
@@ -359,7 +361,8 @@ def _check_open_file(path: Path, descriptor: int) -> GgufFacts:
     try:
         # read, not mapped: a file that shrinks meanwhile must not end the caller with SIGBUS
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return parse_header(file.read(MAX_HEADER_BYTES), facts.st_size)
+            header = parse_header(file.read(MAX_HEADER_BYTES), facts.st_size)
+            return replace(header, fingerprint=_with_samples(header, file))
     except ValueError as refused:
         raise ModelInvalid(
             f"The model file {path} {refused}; download it again or choose another GGUF file."
@@ -368,3 +371,12 @@ def _check_open_file(path: Path, descriptor: int) -> GgufFacts:
         raise ModelInvalid(
             f"The model file {path} can't be read ({error.strerror}); choose another."
         ) from None
+
+
+def _with_samples(header: GgufFacts, file: BinaryIO) -> str:
+    digest = hashlib.sha256(header.fingerprint.encode())
+    data_bytes = header.size_bytes - header.data_offset
+    for number in range(N_SAMPLES):
+        file.seek(header.data_offset + data_bytes * number // N_SAMPLES)
+        digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -41,6 +41,15 @@ def test_the_fingerprint_follows_the_header_and_the_length(tmp_path: Path) -> No
     assert len({same.fingerprint, longer.fingerprint, other.fingerprint}) == 3
 
 
+def test_two_trainings_of_one_model_have_their_own_fingerprints(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    found = set()
+    for weights in (bytes(36), bytes(35) + b"\1", bytes(36)):
+        path.write_bytes(gguf_image(data=weights))
+        found.add(check_model_file(path).fingerprint)
+    assert len(found) == 2
+
+
 def shape_keys(**numbers: int) -> tuple[bytes, ...]:
     return (
         ARCHITECTURE,

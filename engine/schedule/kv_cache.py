@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.errors import EngineError
 from engine.schedule.cells import CellLedger
 from engine.schedule.sequence import PinPoint, Sequence, Stage, common_prefix
 from engine.schedule.slots import Slot, SlotPool, SlotState
@@ -37,7 +38,7 @@ class SequenceMemory(Protocol):
         ...
 
     def save(self, seq_id: int) -> State:
-        """The state of a sequence."""
+        """The state of a sequence. Raises EngineError or MemoryError."""
         ...
 
     def restore(self, seq_id: int, data: State) -> bool:
@@ -156,13 +157,19 @@ class KvCache:
         self._slots.keep(slot, tokens)
 
     def park(self, sequence: Sequence) -> None:
-        """A running sequence gives way: its state leaves the cache and comes back with unpark()."""
+        """A running sequence gives way: its state leaves the cache and comes back with unpark().
+
+        If the state can't be had, as where memory is short, the sequence begins anew then.
+        """
         slot, sequence.slot = sequence.slot, None
         assert slot is not None
         sequence.stage = Stage.SWAPPED
         if sequence.n_computed:
-            state = self._memory.save(slot.seq_id)
-            self._snapshots.park(sequence.request_id, sequence.tokens[: sequence.n_computed], state)
+            state = self._state_of(slot)
+            if state is None:
+                sequence.n_computed = 0
+            else:
+                self._snapshots.park(sequence.request_id, sequence.tokens[: sequence.n_computed], state)
         self._release(slot)
         self.tally.swaps_out += 1
 
@@ -253,8 +260,9 @@ class KvCache:
         if pin is None or sequence.n_computed != pin.n_tokens or sequence.slot is None:
             return
         if self._is_missing(sequence, pin):
-            tokens = sequence.tokens[: pin.n_tokens]
-            self._snapshots.put(tokens, self._memory.save(sequence.slot.seq_id), pin=pin.name)
+            state = self._state_of(sequence.slot)
+            if state is not None:
+                self._snapshots.put(sequence.tokens[: pin.n_tokens], state, pin=pin.name)
 
     def forget_alike(self, tokens: list[int]) -> None:
         """Evict kept prefixes that begin with these tokens, or hold only a part of them, without storing them."""
@@ -271,6 +279,13 @@ class KvCache:
                 raise RuntimeError("a kept slot holds another number of cells than of tokens")
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _state_of(self, slot: Slot) -> State | None:
+        """The state of a sequence; None when it can't be had now: it only spares work, and nobody is to fail for it."""
+        try:
+            return self._memory.save(slot.seq_id)
+        except (EngineError, MemoryError):
+            return None
 
     def _may_move(self, slot: Slot) -> bool:
         """Whether the store can take a kept prefix without dropping most of what it has."""
@@ -378,7 +393,9 @@ class KvCache:
             and not self._is_held_elsewhere(slot)
             and not self._is_stored(slot)
         ):
-            self._snapshots.put(slot.tokens, self._memory.save(slot.seq_id))
+            state = self._state_of(slot)
+            if state is not None:
+                self._snapshots.put(slot.tokens, state)
         self._release(slot)
 
     def _is_held_elsewhere(self, slot: Slot) -> bool:

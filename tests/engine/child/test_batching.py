@@ -20,6 +20,7 @@ from engine.messages import Counters, Done, Failed, FromChild, Progress, Texts
 from engine.model import CacheSpec, PowerLimits
 from engine.schedule.batch import Outcome
 from engine.schedule.scheduler import SPARE_SLOTS
+from engine.states.sealing import State
 from engine.states.snapshots import SnapshotStore
 from engine.text.generation import Chosen, TokenChooser
 from tests.engine.fake_context import FakeContext
@@ -370,6 +371,29 @@ def test_also_the_part_of_a_forgotten_prefix_that_a_cancelled_request_left_is_go
     assert 0 < house.context.n_used() < len(fixed)
     house.loop.forget_prefix(f"pin of {fixed}")
     assert house.context.n_used() == 0
+
+
+@pytest.mark.parametrize("error", [MemoryError(), EngineError("could not be saved")], ids=repr)
+def test_where_no_state_can_be_saved_every_request_is_answered_all_the_same(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_seq_id: int) -> State:
+        raise error
+
+    house = House(n_ctx=128, n_slots=2, n_kept=1)
+    monkeypatch.setattr(house.context, "save", fail)
+    monkeypatch.setattr(house.context, "state_bytes", lambda _: 100)
+    fixed = "You are an agent with a long and fixed description. "
+    first = house.submit("A" * 40, n=30, priority=Priority.BACKGROUND)
+    house.run(until=lambda: house.text(first) != "")
+    urgent = [house.submit(question, n=30, before=fixed, is_pinned=True) for question in ("one?", "two?")]
+    house.run()
+    assert house.counters().counters.swaps_out > 0, "the background request had to give way"
+    assert house.text(first) == serial_answer("A" * 40, 30)
+    assert [house.text(name) for name in urgent] == [
+        serial_answer(fixed + question, 30) for question in ("one?", "two?")
+    ]
+    assert house.store.ram_bytes == 0
 
 
 def test_limits_hold_background_work_back_and_bound_the_threads() -> None:

@@ -181,8 +181,7 @@ class KvCache:
             slot = self._new_slot(sequence.tokens)
             if slot is None:
                 return False
-            state = self._snapshots.unpark(sequence.request_id)
-            if state is not None and self._memory.restore(slot.seq_id, state):
+            if self._restore(slot, lambda: self._snapshots.unpark(sequence.request_id)):
                 self._cells.extend(slot.seq_id, sequence.n_computed)
                 sequence.slot = slot
                 sequence.stage = Stage.RUNNING
@@ -287,6 +286,14 @@ class KvCache:
         except (EngineError, MemoryError):
             return None
 
+    def _restore(self, slot: Slot, read: Callable[[], State | None]) -> bool:
+        """Put a stored state into an empty sequence. False when that can't be done now: its tokens are computed again."""
+        try:
+            state = read()
+            return state is not None and self._memory.restore(slot.seq_id, state)
+        except MemoryError:
+            return False
+
     def _may_move(self, slot: Slot) -> bool:
         """Whether the store can take a kept prefix without dropping most of what it has."""
         if self._token_bytes is None:
@@ -353,8 +360,7 @@ class KvCache:
         slot = self._new_slot(sequence.tokens)
         if slot is None:
             return None
-        state = hit.read()
-        if state is None or not self._memory.restore(slot.seq_id, state):
+        if not self._restore(slot, hit.read):
             self._release(slot)
             return None
         self._cells.extend(slot.seq_id, hit.n_state_tokens)

@@ -373,6 +373,24 @@ def test_also_the_part_of_a_forgotten_prefix_that_a_cancelled_request_left_is_go
     assert house.context.n_used() == 0
 
 
+def test_where_there_is_no_memory_to_read_a_state_back_its_tokens_are_computed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_seq_id: int, _data: State) -> bool:
+        raise MemoryError
+
+    house = House(n_ctx=128, n_slots=2, n_kept=1)
+    monkeypatch.setattr(house.context, "restore", fail)
+    first = house.submit("A" * 40, n=30, priority=Priority.BACKGROUND)
+    house.run(until=lambda: house.text(first) != "")
+    urgent = house.submit("B" * 70, n=30)
+    house.run()
+    counters = house.counters().counters
+    assert (counters.swaps_out > 0, counters.swaps_in) == (True, 0)
+    assert house.text(first) == serial_answer("A" * 40, 30)
+    assert house.text(urgent) == serial_answer("B" * 70, 30)
+
+
 @pytest.mark.parametrize("error", [MemoryError(), EngineError("could not be saved")], ids=repr)
 def test_where_no_state_can_be_saved_every_request_is_answered_all_the_same(
     error: Exception, monkeypatch: pytest.MonkeyPatch

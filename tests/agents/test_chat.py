@@ -34,6 +34,15 @@ async def events_of(chat: Chat, text: str, conversation_id: int | None = None) -
     return [event async for event in chat.answer(request)]
 
 
+async def test_only_with_a_seed_of_the_user_s_nothing_is_guessed_ahead(store: Store) -> None:
+    engine = ScriptedEngine(["one", "two"])
+    chat = chat_with(store, engine)
+    for seed in (None, 7):
+        request = contract.ChatRequest(text="Hm?", seed=seed)
+        assert isinstance([event async for event in chat.answer(request)][-1], contract.ChatDone)
+    assert [request.speculate for request in engine.requests] == [True, False]
+
+
 async def test_an_answer_streams_and_is_kept(store: Store) -> None:
     events = await events_of(chat_with(store, ScriptedEngine(["It is a river."])), "What is the Elbe?")
     started, done = events[0], events[-1]

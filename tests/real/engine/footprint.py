@@ -28,12 +28,12 @@ class Footprint:
             return cls(
                 rss_bytes=process.memory_info().rss,
                 n_descriptors=min(_looks(count)),
-                n_threads=process.num_threads(),
+                n_threads=min(_looks(process.num_threads)),
             )
 
 
 def _looks(count: Callable[[], int]) -> Iterator[int]:
-    """A few counts: a file that is being written is open for a moment and no leak."""
+    """A few counts: a file that is being written, or a thread that waits for a child to be gone, is no leak."""
     for _ in range(8):
         yield count()
         time.sleep(0.02)

@@ -14,11 +14,12 @@ from engine.child.computing import BatchComputer
 from engine.child.faults import Faults
 from engine.child.runner import Runner
 from engine.child.tally import Tally
+from engine.child.telling import Telling
 from engine.child.trouble import describe_bug
 from engine.child.work import Work
 from engine.core import FinishReason, Request, Usage
 from engine.errors import EngineError, PromptTooLong, RequestInvalid
-from engine.messages import CalledTool, Counters, Done, Embed, Failed, FromChild, Progress, Text, Texts
+from engine.messages import CalledTool, Counters, Done, Embed, Failed, FromChild, Progress, Text
 from engine.model import PowerLimits
 from engine.pace.pacer import Pacer
 from engine.pace.speculation import Speculation
@@ -89,6 +90,7 @@ class BatchLoop:
             fail=self.fail,
         )
         self._tally = Tally()
+        self._telling = Telling(send, clock)
         self._counted_at = clock()
         self._idle = True
 
@@ -212,6 +214,7 @@ class BatchLoop:
         batch = self._scheduler.schedule(self._clock())
         has_relieved = self._kv.relieve()
         if batch is None:
+            self._telling.tell()
             if not has_relieved:
                 self._rest()
             return has_relieved
@@ -259,8 +262,7 @@ class BatchLoop:
                 self._faults.reach("prefill", str(work.n_batches))
 
     def _tell(self, batch: Batch) -> None:
-        """Choose the next tokens of all who want one, and say what is new: all texts in one frame."""
-        texts: list[Text] = []
+        """Choose the next tokens of all who want one, and say what is new."""
         steps: list[tuple[Work, Step]] = []
         at = 0
         for run in batch.runs:
@@ -276,14 +278,14 @@ class BatchLoop:
             if step is None:
                 continue
             if step.text or step.tokens:
-                texts.append(
-                    Text(id=work.request.id, text=step.text, tokens=step.tokens, logprobs=step.logprobs)
-                )
+                text = Text(id=work.request.id, text=step.text, tokens=step.tokens, logprobs=step.logprobs)
+                self._telling.add(text, at_once=not work.is_told)
+                work.is_told = True
             steps.append((work, step))
-        if texts:
-            self._send(Texts(items=tuple(texts)))
+        self._telling.tell_if_due()
         for work, step in steps:
             for call in step.calls:
+                self._telling.tell()
                 self._send(CalledTool(id=work.request.id, call=call))
             if step.finish_reason is not None:
                 self._finish(work, step.finish_reason)
@@ -313,6 +315,7 @@ class BatchLoop:
         self._send(Done(id=work.request.id, finish_reason=reason, usage=usage))
 
     def _drop(self, work: Work) -> None:
+        self._telling.tell()
         del self._works[work.request.id]
         self._scheduler.remove(work.sequence)
         work.generation.chooser.close()

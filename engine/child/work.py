@@ -17,3 +17,4 @@ class Work:
     sequence: Sequence
     generation: Generation
     n_batches: int = 0
+    is_told: bool = False  # whether its first text has left

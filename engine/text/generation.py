@@ -47,6 +47,16 @@ class CallReader(Protocol):
         """Whether the text has come to its calls; no text of the answer follows."""
         ...
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a call came that is equal to an earlier one: it is dropped, and nothing new is to be expected."""
+        ...
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether another call has begun and is not complete."""
+        ...
+
     def feed(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
         """The text that belongs to no call, and the calls that are complete now."""
         ...
@@ -152,7 +162,7 @@ class Generation:
         """Append what was chosen, up to the limit or a stop string; returns what was appended."""
         taken: list[int] = []
         for place, token in enumerate(chosen.tokens):
-            if self._stops.hit or self.sequence.n_generated >= self._limit:
+            if self._has_ended or self.sequence.n_generated >= self._limit:
                 break
             self.sequence.tokens.append(token)
             taken.append(token)
@@ -200,11 +210,20 @@ class Generation:
 
     def _finish_reason(self, chosen: Sequence[int], taken: Sequence[int]) -> FinishReason | None:
         ended = FinishReason.TOOL_CALLS if self._n_calls else FinishReason.STOP
-        if self._stops.hit or not chosen:
+        if self._has_ended or not chosen:
             return ended
         if len(taken) == len(chosen) and self.chooser.complete:
             return ended
-        return FinishReason.LENGTH if self.sequence.n_generated >= self._limit else None
+        if self.sequence.n_generated < self._limit:
+            return None
+        # Calls that are whole are worth as much as if the model had ended there: only a cut one needs more tokens.
+        whole = self._n_calls and self._call_reader is not None and not self._call_reader.is_cut
+        return FinishReason.TOOL_CALLS if whole else FinishReason.LENGTH
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether the text says that the answer is over, whatever the model would go on with."""
+        return self._stops.hit or (self._call_reader is not None and self._call_reader.repeats)
 
 
 def _n_same(chosen: Sequence[int], drafts: Sequence[int]) -> int:

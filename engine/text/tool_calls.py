@@ -202,15 +202,30 @@ class CallTextReader:
         self._passed_text = False
         self._name: str | None = None
         self._object = _ObjectEnd()
+        self._seen: set[tuple[str, str]] = set()
         self.in_calls = False
+        self.repeats = False  # small models write the same call again and again where another one may follow
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether another call has begun and is not complete."""
+        if self._name is not None:
+            return True
+        end = self._form.tail + self._form.closed
+        return self.in_calls and not end.startswith(self._held.rstrip())
 
     def feed(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
         """The text that belongs to no call, and the calls that are complete now."""
+        if self.repeats:
+            return "", ()
         self._held += text
         passed = "" if self.in_calls else self._pass_text()
         calls: list[ToolCall] = []
-        while self.in_calls and (call := self._next_call()) is not None:
-            calls.append(call)
+        while self.in_calls and not self.repeats and (call := self._next_call()) is not None:
+            self.repeats = (call.name, call.arguments) in self._seen
+            if not self.repeats:
+                self._seen.add((call.name, call.arguments))
+                calls.append(call)
         return passed, tuple(calls)
 
     def flush(self) -> str:

@@ -233,6 +233,33 @@ def test_a_stop_string_in_the_arguments_of_a_call_stops_nothing() -> None:
     assert step.finish_reason is FinishReason.TOOL_CALLS
 
 
+def test_a_call_that_repeats_an_earlier_one_is_dropped_and_ends_the_turn() -> None:
+    other = CALL.replace(b"1", b"2")
+    work = generation(CALL + b"\n" + other + (b"\n" + CALL) * 9, calls=True, n_ctx=1000, max_tokens=900)
+    steps = [work.advance((-1,))]
+    while steps[-1].finish_reason is None:
+        steps.append(work.advance((-1,)))
+    assert [call.arguments for step in steps for call in step.calls] == ['{"a": 1}', '{"a": 2}']
+    assert steps[-1].finish_reason is FinishReason.TOOL_CALLS
+    assert len(steps) < 3 * (len(CALL) + 1), "the other repeats are not waited for"
+    assert "".join(step.text for step in steps) == ""
+
+
+def test_the_limit_behind_whole_calls_is_their_end_and_before_the_end_of_another_is_a_cut() -> None:
+    whole = len(CALL)
+    for n_tokens, reason in (
+        (whole - 3, FinishReason.TOOL_CALLS),  # only the mark behind the arguments is missing
+        (whole, FinishReason.TOOL_CALLS),
+        (whole + 1, FinishReason.TOOL_CALLS),
+        (whole + 5, FinishReason.LENGTH),
+        (2 * whole - 20, FinishReason.LENGTH),
+    ):
+        text = CALL + b"\n" + CALL.replace(b"1", b"2")
+        assert play(generation(text, calls=True, n_ctx=1000, max_tokens=n_tokens))[:2] == ("", reason), (
+            n_tokens
+        )
+
+
 def test_a_call_that_the_limit_cuts_is_no_call() -> None:
     text, reason, _ = play(generation(b"Hm" + CALL, calls=True, max_tokens=30))
     assert (text, reason) == ("Hm", FinishReason.LENGTH)

@@ -202,11 +202,16 @@ def _refuse_tools(error: str) -> RequestInvalid:
 
 
 def _refuse_regex(error: str) -> RequestInvalid:
-    reason = re.search(r"^error: (.+)$", error, re.MULTILINE)
-    mark = re.search(r"^ {4}( *)\^", error, re.MULTILINE)  # llguidance quotes the pattern, indented by four
-    place = f" at character {len(mark[1]) + 1}" if mark else ""
-    text = reason[1] if reason else _first_line(error)
+    place, reason = _fault_of_pattern(error)
+    text = reason or _first_line(error)
     return RequestInvalid(f"The regular expression can't be used{place} ({text.rstrip('.')}); change it.")
+
+
+def _fault_of_pattern(error: str) -> tuple[str, str | None]:
+    """Where a regular expression is wrong, and how; None when the message is of something else."""
+    reason = re.search(r"^\s*error: (.+)$", error, re.MULTILINE)
+    mark = re.search(r"^ {4}( *)\^", error, re.MULTILINE)  # llguidance quotes the pattern, indented by four
+    return f" at character {len(mark[1]) + 1}" if mark else "", reason[1].rstrip(".") if reason else None
 
 
 def _refuse_lark(error: str) -> RequestInvalid:
@@ -224,6 +229,9 @@ def _keyword(error: str) -> str:
     listed = re.search(r"Unimplemented keys: \[(.+?)\]", error)
     if listed:
         return ", ".join(part.strip().strip('"') for part in listed[1].split(","))
+    place, reason = _fault_of_pattern(error)
+    if reason is not None:
+        return f"a pattern is wrong{place}: {reason}"
     return _first_line(error)
 
 

@@ -197,6 +197,16 @@ async def test_an_expression_that_can_not_be_used_is_refused_with_its_place(make
     assert engine.status.deaths == 0
 
 
+async def test_a_wrong_pattern_in_a_schema_is_named_in_one_line(make: Make) -> None:
+    engine = make()
+    for schema, sentence in (
+        ({"type": "string", "pattern": "a(b"}, r"\(a pattern is wrong at character 2: unclosed group\)"),
+        (closed(a={"type": "string", "pattern": "(?=a)b"}), "at character 1: look-around"),
+    ):
+        with pytest.raises(SchemaUnsupported, match=sentence):
+            await anext(engine.stream(ask("x", constraint=JsonSchema(schema=schema))))
+
+
 async def test_hostile_schemas_are_refused_or_served_and_never_hang(make: Make) -> None:
     engine = make()
     deep: dict[str, Any] = {"type": "integer"}

@@ -42,6 +42,7 @@ class LlamaEmbedder:
     ) -> None:
         self._beat = beat
         self._aborted = aborted
+        self._hush = library.hush
         self._loaded = load_model(
             load,
             library=library,
@@ -87,6 +88,7 @@ class LlamaEmbedder:
         started = time.perf_counter()
         status = compute(self._context, self._batch.struct)
         self.native_s += time.perf_counter() - started
+        self._hush(False)
         if status == _ABORTED:
             return None
         if status != _OK:
@@ -125,4 +127,7 @@ class LlamaEmbedder:
 
     def _on_abort_check(self, _data: int | None) -> bool:
         self._beat()
-        return self._aborted()
+        is_aborted = self._aborted()
+        if is_aborted:
+            self._hush(True)  # llama.cpp complains of a stop that it was asked for
+        return is_aborted

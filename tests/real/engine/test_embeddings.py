@@ -104,7 +104,7 @@ async def test_what_can_not_be_embedded_is_named_and_the_rest_of_the_engine_goes
 
 
 async def test_a_question_goes_before_a_long_list_and_a_list_that_nobody_wants_is_dropped(
-    embedder: EngineSupervisor,
+    embedder: EngineSupervisor, tmp_path: Path
 ) -> None:
     many = [f"{number}. {SENTENCES[number % len(SENTENCES)]}" * 12 for number in range(200)]
     listed = asyncio.create_task(embedder.embed(many, priority=Priority.BACKGROUND))
@@ -120,6 +120,8 @@ async def test_a_question_goes_before_a_long_list_and_a_list_that_nobody_wants_i
     after = await embedder.embed(SENTENCES[:2])
     assert cosine(*after.vectors) > 0.3
     assert embedder.status.deaths == 0
+    log = tmp_path / "engine.log"
+    assert not log.exists() or "failed to" not in log.read_text()  # a stop that was asked for is no trouble
 
 
 async def test_a_chat_model_makes_no_vectors(make: Make) -> None:

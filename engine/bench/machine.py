@@ -53,7 +53,8 @@ class Machine:
         """For people: one line."""
         extras = ", AMX" if self.amx else ""
         load = "" if self.load_average is None else f", load average {self.load_average:.1f}"
-        return f"{self.cpu}, {self.cores} cores{extras}, {self.memory_gb:.0f} GB, {self.system}{load}"
+        busy = "" if self.warning is None else f", {self.busy_percent:.0f} % taken by other programs"
+        return f"{self.cpu}, {self.cores} cores{extras}, {self.memory_gb:.0f} GB, {self.system}{load}{busy}"
 
 
 def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:

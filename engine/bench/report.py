@@ -38,9 +38,9 @@ _RIGHT = (1, 2, 3)
 def as_text(machine: Machine, rows: Sequence[Row]) -> str:
     """A table with one line a row, and under it what the rows mean and what else was seen."""
     lines = [machine.in_words(), ""]
-    if machine.warning is not None:
-        lines += [machine.warning, ""]
     lines += _table([_HEADINGS, *map(_cells, rows)])
+    if any(_lacks_peer(row) for row in rows):
+        lines += ["", "no peer: that goal is about a ratio; --peer names a program to compare with."]
     lines += ["", "ratio: how many times better than the peer; ±: half the distance between the extremes."]
     lines += ["", *(line for row in rows for line in _explained(row))]
     return "\n".join(lines)
@@ -61,7 +61,7 @@ def progress_line(row: Row) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    verdict = {None: "", True: "met", False: "MISSED"}[row.met]
+    verdict = "no peer" if _lacks_peer(row) else {None: "", True: "met", False: "MISSED"}[row.met]
     return (
         row.name,
         f"{_measured(row.ours, row.ours_median)} {row.unit}",
@@ -70,6 +70,10 @@ def _cells(row: Row) -> tuple[str, ...]:
         _goal(row),
         verdict,
     )
+
+
+def _lacks_peer(row: Row) -> bool:
+    return row.goal is not None and row.goal.min_ratio is not None and not row.peer
 
 
 def _goal(row: Row) -> str:

@@ -81,10 +81,17 @@ def test_the_table_is_aligned_and_says_what_each_row_means() -> None:
     assert "decode_1: writing (peer: llama-server)." in lines
 
 
+def test_a_goal_that_needs_a_peer_says_so_instead_of_looking_open() -> None:
+    alone = as_text(MACHINE, [row(goal=Goal(min_ratio=2.0))])
+    assert "ratio ≥ 2  no peer" in alone
+    assert "--peer names a program" in alone
+    assert "no peer" not in as_text(MACHINE, [row(goal=Goal(min_ratio=2.0), peer=(60.0,)), row()])
+
+
 def test_a_busy_machine_is_named_before_the_numbers() -> None:
     busy = Machine(cpu="x", cores=2, memory_gb=1, amx=True, system="y", load_average=None, busy_percent=60.0)
-    assert "60 % of its cores are taken" in as_text(busy, [row()])
-    assert "cores are taken" not in as_text(MACHINE, [row()])
+    assert "60 % taken by other programs" in as_text(busy, [row()]).splitlines()[0]
+    assert "taken by" not in as_text(MACHINE, [row()])
 
 
 def test_missed_goals_are_named_and_none_missed_is_silence() -> None:

@@ -36,15 +36,22 @@ def ask(call: Invocation, schema: Path | None, text: str) -> None:
     """Ask the model one question.
 
     TEXT is the question; `-` reads it from the standard input. On a terminal the answer is written as it comes; into a
-    pipe or a file it goes as a whole, so that a restart of the engine can't leave half of one there. The question and
-    its answer are not kept.
+    pipe or a file it goes as a whole, so that a restart of the engine can't leave half of one there; Ctrl-C writes what
+    there is. The question and its answer are not kept.
     """
     from agents.contract import ChatRequest
 
     body = request(ChatRequest, text=_question(text), save=False, json_schema=_schema(schema))
     with call.runtime() as client, closing(client.chat(body)) as events:
         as_it_comes = sys.stdout.isatty() and not call.json and schema is None
-        done = _follow(events, as_it_comes=as_it_comes)
+        parts: list[str] = []
+        try:
+            done = _follow(events, parts, as_it_comes=as_it_comes)
+        except KeyboardInterrupt:
+            if parts and not (as_it_comes or call.json or schema is not None):
+                complain("The answer was interrupted; this is its beginning.")
+                say("".join(parts))
+            raise
     if call.json:
         emit(done)
     elif schema is not None:
@@ -90,8 +97,8 @@ def _schema(path: Path | None) -> dict[str, Any] | None:
     return schema
 
 
-def _follow(events: Iterator[ChatEvent], *, as_it_comes: bool) -> ChatDone:
-    """Shows the answer while it grows; returns its end."""
+def _follow(events: Iterator[ChatEvent], parts: list[str], *, as_it_comes: bool) -> ChatDone:
+    """Shows the answer while it grows; returns its end. `parts` holds what came of it so far."""
     from agents import contract
     from app.client import ProblemReported
 
@@ -103,10 +110,12 @@ def _follow(events: Iterator[ChatEvent], *, as_it_comes: bool) -> ChatDone:
                 screen.hint(f"reading the question, {100 * done // total} %")
             case contract.ChatDelta(text=text):
                 screen.clear()
+                parts.append(text)
                 if as_it_comes:
                     sys.stdout.write(printable(text))
                     sys.stdout.flush()
             case contract.ChatRestarted(reason=reason):
+                parts.clear()
                 if as_it_comes:
                     sys.stdout.write("\n\n")
                 screen.line(f"The engine ended ({reason.rstrip('.')}); the answer begins anew.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from agents.contract import (
     Problem,
 )
 from app.cli import ask as ask_module
+from app.client import RuntimeClient
 from tests.app.cli.conftest import Hearth
 from tests.app.cli.scripted import ScriptedRuntime
 
@@ -108,9 +110,25 @@ def test_a_terminal_shows_the_answer_as_it_comes_and_no_control_characters(
         yield ChatDelta(text=".")
         yield done("The sky.")
 
-    ask_module._follow(events(), as_it_comes=True)
+    ask_module._follow(events(), [], as_it_comes=True)
     assert seen == ["The [31msky"]
     assert shown.getvalue() == "The [31msky.\n"
+
+
+def test_ctrl_c_writes_what_there_is_and_nothing_of_an_answer_that_became_void(
+    hearth: Hearth, fake: ScriptedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def events(*_: object) -> Iterator[object]:
+        yield ChatDelta(text="Void")
+        yield ChatRestarted(reason="it was killed")
+        yield ChatDelta(text="The s")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RuntimeClient, "chat", events)
+    ended = hearth("ask", "Why?")
+    assert (ended.code, ended.out) == (130, "The s\n")
+    assert "The answer was interrupted; this is its beginning." in ended.err
+    assert hearth("ask", "--json", "Why?").out == "", "half an object is of no use to a program"
 
 
 @pytest.mark.parametrize(("code", "exit_code"), [("engine", 1), ("usage", 2)])

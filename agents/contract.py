@@ -141,6 +141,7 @@ class AgentInfo(_Answer):
     patterns: list[str]
     problem: str | None = None  # why it can't work at the moment: a folder is missing
     waiting: int = 0  # runs that are pending or running
+    running: int = 0  # of them
     succeeded: int = 0
     failed: int = 0
     last_run: RunInfo | None = None

@@ -102,6 +102,7 @@ def agent_info(
         patterns=list(patterns),
         problem=problem,
         waiting=counts.get(RunStatus.PENDING, 0) + counts.get(RunStatus.RUNNING, 0),
+        running=counts.get(RunStatus.RUNNING, 0),
         succeeded=counts.get(RunStatus.SUCCEEDED, 0),
         failed=counts.get(RunStatus.FAILED, 0),
         last_run=run_info(last_run) if last_run else None,

@@ -233,7 +233,7 @@ def describe_agents(found: list[AgentInfo]) -> str:
         (
             agent.name,
             _state(agent),
-            str(agent.waiting),
+            str(agent.waiting - agent.running),
             str(agent.succeeded),
             str(agent.failed),
             _last_run(agent),
@@ -256,7 +256,7 @@ def describe_agent(agent: AgentDetail) -> str:
         ("files", ", ".join(agent.patterns)),
         ("model", agent.model),
         ("notifies", agent.notify),
-        ("runs", f"{agent.waiting} waiting, {agent.succeeded} succeeded, {agent.failed} failed"),
+        ("runs", _runs(agent)),
         ("last run", _last_run(agent)),
         ("revision", f"{agent.revision} of {count(len(agent.revisions), 'revision')}"),
     ]
@@ -268,7 +268,14 @@ def describe_agent(agent: AgentDetail) -> str:
 def _state(agent: AgentInfo) -> str:
     if agent.paused:
         return "paused"
-    return "problem" if agent.problem else "on"
+    if agent.problem:
+        return "problem"
+    return "running" if agent.running else "on"
+
+
+def _runs(agent: AgentInfo) -> str:
+    waiting = agent.waiting - agent.running
+    return f"{agent.running} running, {waiting} waiting, {agent.succeeded} succeeded, {agent.failed} failed"
 
 
 def _last_run(agent: AgentInfo) -> str:

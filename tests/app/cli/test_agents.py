@@ -43,6 +43,13 @@ def test_list_shows_each_agent_on_a_line(hearth: Hearth, fake: ScriptedRuntime, 
     assert lines[4] == "Broken: /gone is missing."
 
 
+def test_a_run_in_work_is_told_as_running_and_not_as_waiting(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.agents["Busy"] = an_agent("Busy", waiting=3, running=1)
+    row = next(line for line in hearth("agents", "list").out.splitlines() if line.startswith("Busy"))
+    assert row.split()[:3] == ["Busy", "running", "2"]
+    assert "1 running, 2 waiting, 0 succeeded" in hearth("agents", "show", "Busy").out
+
+
 def test_list_as_json_is_the_contract(hearth: Hearth, digest: AgentInfo) -> None:
     out = hearth("agents", "list", "--json").out
     assert TypeAdapter(list[AgentInfo]).validate_json(out) == [digest]

@@ -84,9 +84,9 @@ def _backup(backups: Backups, now: datetime) -> DoctorCheck:
 
 def _engine(status: EngineStatus) -> DoctorCheck:
     if status.state is EngineState.SET_ASIDE:
-        return DoctorCheck(
-            name="engine", ok=False, message=status.reason or "The model was set aside after crashes."
-        )
+        reason = status.reason or "it crashed too often"
+        message = f"The model is set aside: {reason.rstrip('.')}; `hearth doctor --retry` tries it again."
+        return DoctorCheck(name="engine", ok=False, message=message)
     if status.state is EngineState.STOPPED and status.reason:
         return DoctorCheck(name="engine", ok=False, message=status.reason)
     name = status.model_name or "The model"

@@ -328,7 +328,7 @@ class Runtime:
         if status.state is EngineState.SET_ASIDE:
             sentence = (
                 f"{status.model_name or 'The model'} was set aside: {status.reason or 'it crashed too often'}. "
-                "Its runs wait; try it again on the Home page, or start Hearth anew."
+                "Its runs wait; try it again on the Home page, or with `hearth doctor --retry`."
             )
             self._notice(sentence, contract.NoticeLevel.ERROR, topic=topic)
         elif status.state is EngineState.READY:

@@ -124,6 +124,10 @@ class RuntimeClient:
     def doctor(self) -> contract.DoctorReport:
         return self._call(contract.DoctorReport, "GET", "/v1/doctor", timeout_s=LONG_ANSWER_TIMEOUT_S)
 
+    def retry_engine(self) -> contract.EngineInfo:
+        """Tries models again that were set aside; it answers when they are loaded, or raises ProblemReported."""
+        return self._call(contract.EngineInfo, "POST", "/v1/engine/retry", timeout_s=LONG_ANSWER_TIMEOUT_S)
+
     def stop(self) -> None:
         """Asks the runtime to end in order; it answers before it has ended."""
         self._send("POST", "/v1/stop")

@@ -430,7 +430,7 @@ class EngineSupervisor(Engine):
     def _set_aside_sentence(self) -> str:
         return (
             f"The model {self._status.model_name} is set aside because {self._status.reason}; "
-            "retry it or choose another model."
+            "`hearth doctor --retry` tries it again, or choose another model."
         )
 
     def _set_state(self, state: EngineState, **changes: Any) -> None:

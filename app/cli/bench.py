@@ -13,12 +13,12 @@ import click
 from app.cli.common import Invocation, WrongInput, shared_options
 
 
-@click.group()
+@click.group(short_help="Measure Hearth on this machine.")
 def bench() -> None:
     """Measure Hearth on this machine, beside other programs where you name some."""
 
 
-@bench.command()
+@bench.command(short_help="Measure the engine: speed, waiting times, cost.")
 @shared_options
 @click.option(
     "--peer",

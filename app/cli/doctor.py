@@ -20,13 +20,17 @@ from app.desktop.display import display_problem
 _IMPORT_TIMEOUT_S = 60
 
 
-@click.command()
+@click.command(short_help="Check this machine, the home and the runtime.")
 @shared_options
-def doctor(call: Invocation) -> int:
+@click.option("--retry", is_flag=True, help="First try models again that were set aside after crashes.")
+def doctor(call: Invocation, retry: bool) -> int:
     """Check this machine, the home and the runtime, and say what to mend.
 
-    It works also when the runtime is down. The exit code is 1 when something needs mending.
+    It works also when the runtime is down, but for --retry. The exit code is 1 when something needs mending.
     """
+    if retry:
+        with call.runtime() as client:
+            client.retry_engine()
     own = [
         *check_files(call.paths),
         check_display(),

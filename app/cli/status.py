@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -32,7 +33,7 @@ def describe_status(status: Status) -> str:
     rows = [
         ("home", f"{status.home} ({'encrypted' if status.encrypted else 'not encrypted'})"),
         ("running", f"since {ago(status.started_at)}, process {status.pid}"),
-        ("engine", describe_engine(status.engine)),
+        ("engine", describe_engine(status.engine, told=status.notices)),
         *([("plan", status.engine.plan)] if status.engine.plan else []),
         ("agents", f"{count(status.agents, 'agent')}, {status.agents_paused} paused"),
         ("runs", f"{status.runs_running} running, {status.runs_pending} waiting"),
@@ -46,8 +47,9 @@ def describe_status(status: Status) -> str:
     return "\n".join(lines)
 
 
-def describe_engine(engine: EngineInfo) -> str:
-    """One line: the state, and what a user would ask next about it."""
+def describe_engine(engine: EngineInfo, *, told: Sequence[str] = ()) -> str:
+    """One line: the state, and what a user would ask next about it, unless one of the sentences `told` says it."""
+    is_set_aside = engine.state == "set_aside"
     words = [engine.state.replace("_", " ")]
     if engine.load_progress is not None and engine.load_progress < 1:
         words.append(f"{engine.load_progress:.0%} loaded")
@@ -55,9 +57,14 @@ def describe_engine(engine: EngineInfo) -> str:
         words.append(engine.model)
     if engine.n_ctx:
         words.append(f"{engine.n_ctx:,} tokens of context")
-    if engine.tokens_per_s is not None:
+    if engine.tokens_per_s is not None and not is_set_aside:
         words.append(rate(engine.tokens_per_s))
-    if engine.deaths:
+    if engine.deaths and not is_set_aside:
         words.append(f"restarted after {count(engine.deaths, 'death')}")
-    extra = engine.reason or engine.notice
-    return ", ".join(words) + (f". {extra}" if extra else "")
+    line = ", ".join(words)
+    extra = (engine.reason or engine.notice or "").rstrip(".")
+    if extra and not any(extra in sentence for sentence in told):
+        line += f". {extra[0].upper()}{extra[1:]}."
+        if is_set_aside:
+            line += " `hearth doctor --retry` tries it again."
+    return line

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 
 
-@click.command()
+@click.command(short_help="End the runtime in order.")
 @shared_options
 @click.option(
     "--timeout",

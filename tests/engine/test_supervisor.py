@@ -234,7 +234,7 @@ async def test_three_deaths_set_the_model_aside_until_it_is_retried(make: Make, 
     assert engine.status.state is EngineState.SET_ASIDE
     assert engine.status.reason is not None
     assert "SIGSEGV" in engine.status.reason
-    with pytest.raises(ModelSetAside, match="retry it or choose another model"):
+    with pytest.raises(ModelSetAside, match="tries it again, or choose another model"):
         await collect(engine, request("ok"))
     with pytest.raises(ModelSetAside):
         await engine.start()

@@ -294,6 +294,11 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(fake: ScriptedRuntime) -
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("group", [[], ["agents"], ["runs"], ["bench"]])
+def test_no_sentence_of_the_help_is_cut(hearth: Hearth, group: list[str]) -> None:
+    assert "..." not in hearth(*group, "--help").out.partition("Commands:")[2]
+
+
 def test_every_command_is_listed_in_the_help(hearth: Hearth) -> None:
     ended = hearth("--help")
     assert ended.code == 0

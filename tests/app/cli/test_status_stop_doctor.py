@@ -65,12 +65,28 @@ def test_status_tells_what_the_model_got_of_the_machine_and_how_far_it_is_loaded
 
 def test_an_engine_that_was_set_aside_tells_its_reason() -> None:
     engine = EngineInfo(
-        state="set_aside", model="m.gguf", deaths=3, reason="It died three times in five minutes."
+        state="set_aside",
+        model="m.gguf",
+        deaths=3,
+        tokens_per_s=9.0,
+        reason="the engine ended 3 times (last: x)",
     )
     assert (
         describe_engine(engine)
-        == "set aside, m.gguf, restarted after 3 deaths. It died three times in five minutes."
+        == "set aside, m.gguf. The engine ended 3 times (last: x). `hearth doctor --retry` tries it again."
     )
+
+
+def test_what_a_notice_says_is_not_said_beside_the_engine_too() -> None:
+    aside = EngineInfo(state="set_aside", model="m.gguf", reason="the engine ended 3 times")
+    safe = EngineInfo(state="ready", model="m.gguf", notice="Safe settings are in use.")
+    for engine, notice in (
+        (aside, "m was set aside: the engine ended 3 times. Its runs wait."),
+        (safe, "Safe settings are in use."),
+    ):
+        out = describe_status(a_status(engine=engine, notices=[notice]))
+        assert out.count(notice) == 1
+        assert out.count("ended 3 times") + out.count("Safe settings") == 1
 
 
 # --- stop
@@ -165,6 +181,20 @@ def test_doctor_reports_a_runtime_that_it_can_not_ask(hearth: Hearth, fake: Scri
     ended = hearth("doctor", "--json")
     assert ended.code == 1
     assert "another version" in checks(ended.out)["runtime"][1]
+
+
+@pytest.mark.usefixtures("quick_imports")
+def test_doctor_tries_models_again_that_were_set_aside_only_when_asked(
+    hearth: Hearth, fake: ScriptedRuntime
+) -> None:
+    hearth("doctor")
+    assert "POST /v1/engine/retry" not in fake.asked
+    hearth("doctor", "--retry")
+    assert fake.asked.index("POST /v1/engine/retry") < len(fake.asked) - 1, "the report comes afterwards"
+
+
+def test_doctor_can_try_nothing_again_without_a_runtime(hearth: Hearth) -> None:
+    assert hearth("doctor", "--retry").code == 3
 
 
 def test_doctor_reports_packages_that_do_not_load(

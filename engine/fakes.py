@@ -53,6 +53,10 @@ def _logprobs(request: Request, piece: str) -> tuple[TokenLogprob, ...]:
     return (TokenLogprob(chosen=Alternative(token=0, data=data, logprob=-0.5), top=others),)
 
 
+def _prompt_tokens(request: Request) -> int:
+    return sum((len(message.content) + 3) // 4 for message in request.messages)
+
+
 def _pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+\s*$|\s*\S+|\s+$", text)
 
@@ -115,6 +119,10 @@ class ScriptedEngine:
         """Count one token for every four characters, as a rough stand-in."""
         return [(len(text) + 3) // 4 for text in texts]
 
+    async def count_prompt(self, request: Request) -> int:
+        """As many tokens as the usage of an answer names."""
+        return _prompt_tokens(request)
+
     async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
         """A vector of four numbers that depends on nothing but the text's letters."""
         vectors = []
@@ -149,7 +157,7 @@ class ScriptedEngine:
 
     def _events(self, request: Request) -> list[StreamEvent]:
         events: list[StreamEvent] = []
-        prompt_tokens = sum((len(message.content) + 3) // 4 for message in request.messages)
+        prompt_tokens = _prompt_tokens(request)
         events.append(Prefill(done_tokens=prompt_tokens, total_tokens=prompt_tokens))
         reply = self._next_reply(request, events)
         pieces = _pieces(reply.text)

@@ -74,6 +74,15 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CountPrompt:
+    """Count the tokens of a request's prompt as the model would read it, and serve nothing."""
+
+    kind: Literal["count_prompt"] = "count_prompt"
+    id: str
+    request: Request
+
+
+@dataclass(frozen=True, kw_only=True)
 class Embed:
     """Turn texts into vectors; an Abort stops it like a request."""
 
@@ -229,7 +238,7 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """The answer to Count."""
+    """The answer to Count, and to CountPrompt with one number."""
 
     kind: Literal["counted"] = "counted"
     id: str
@@ -271,7 +280,7 @@ def is_awaited(message: object) -> bool:
             return False
 
 
-ToChild = Load | Submit | Abort | Count | Embed | ForgetPrefix | SetLimits
+ToChild = Load | Submit | Abort | Count | CountPrompt | Embed | ForgetPrefix | SetLimits
 FromChild = (
     Hello
     | LoadProgress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 
@@ -66,7 +66,7 @@ class EngineStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineCounters:
-    """What the child counted since it was started; gauges are as of the last step."""
+    """What was counted since the engine was made; gauges are as of the last step."""
 
     running: int = 0  # gauge: sequences in slots
     waiting: int = 0  # gauge: requests without a slot
@@ -91,3 +91,26 @@ class EngineCounters:
     accepted_tokens: int = 0
     native_s: float = 0.0  # inside llama.cpp
     python_s: float = 0.0  # the engine's own share of the steps
+
+    def after(self, earlier: EngineCounters) -> EngineCounters:
+        """The gauges of these, and the sums of both."""
+        sums = {
+            each.name: getattr(self, each.name) + getattr(earlier, each.name)
+            for each in fields(self)
+            if each.name not in GAUGES
+        }
+        return replace(self, **sums)
+
+
+GAUGES = frozenset(
+    {
+        "running",
+        "waiting",
+        "swapped",
+        "kv_cells",
+        "kv_used",
+        "n_threads",
+        "ram_cache_bytes",
+        "disk_cache_bytes",
+    }
+)

@@ -42,7 +42,7 @@ from engine.host.restarts import DeathRecord, RestartPolicy, SetAside
 from engine.host.start_up import Started, StartUp
 from engine.host.state_file import StateFile
 from engine.host.vectors import TEXTS_A_MESSAGE, behind, joined, parts_to_embed
-from engine.messages import Count, Counted, Embed, Embedded, ForgetPrefix, SetLimits, Submit
+from engine.messages import Count, Counted, CountPrompt, Embed, Embedded, ForgetPrefix, SetLimits, Submit
 from engine.model import CacheSpec, ModelSpec, PowerLimits
 from engine.safe_settings import NOTICES, SafeMode
 from engine.states.prefix_files import forget_on_disk
@@ -71,6 +71,10 @@ class Engine(Protocol):
         """How many tokens each text has for this model."""
         ...
 
+    async def count_prompt(self, request: Request) -> int:
+        """How many tokens the request's prompt has, as its answer's usage would say. Raises as stream() does."""
+        ...
+
     async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
         """The texts as vectors; only for an embedding model. Raises as stream() does."""
         ...
@@ -85,7 +89,7 @@ class Engine(Protocol):
 
     @property
     def counters(self) -> EngineCounters:
-        """What the child counted since it was started."""
+        """What all children counted, one after the other; the gauges are 0 while none lives."""
         ...
 
     @property
@@ -221,6 +225,12 @@ class EngineSupervisor(Engine):
         assert isinstance(reply, Counted)
         return list(reply.counts)
 
+    async def count_prompt(self, request: Request) -> int:
+        """How many tokens the request's prompt has, as its answer's usage would say. Raises as stream() does."""
+        reply = await self._call(CountPrompt(id="", request=request))
+        assert isinstance(reply, Counted)
+        return sum(reply.counts)
+
     async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
         """The texts as vectors; only for an embedding model. Raises as stream() does."""
         parts = parts_to_embed(texts)
@@ -265,7 +275,7 @@ class EngineSupervisor(Engine):
 
     @property
     def counters(self) -> EngineCounters:
-        """What the child counted since it was started."""
+        """What all children counted, one after the other; the gauges are 0 while none lives."""
         return self._dispatcher.counters
 
     @property

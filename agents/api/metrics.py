@@ -112,7 +112,7 @@ class Metrics:
 
 
 class _Engines(Collector):
-    """The engines' own numbers. They begin anew with each child, which Prometheus takes for a counter's restart."""
+    """The engines' own numbers. Sums go on over the death of a child; a gauge is 0 while there is none."""
 
     def __init__(self, engines: dict[str, Engine]) -> None:
         self._engines = engines

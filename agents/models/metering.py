@@ -82,6 +82,10 @@ class MeteredEngine:
         """How many tokens each text has for this model."""
         return await self._engine.count_tokens(texts)
 
+    async def count_prompt(self, request: Request) -> int:
+        """How many tokens the request's prompt has, as its answer's usage would say."""
+        return await self._engine.count_prompt(request)
+
     async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
         """The texts as vectors; only for an embedding model."""
         return await self._engine.embed(texts, priority=priority)
@@ -96,7 +100,7 @@ class MeteredEngine:
 
     @property
     def counters(self) -> EngineCounters:
-        """What the child counted since it was started."""
+        """What all children counted; the gauges are 0 while none lives."""
         return self._engine.counters
 
     @property

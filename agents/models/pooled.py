@@ -115,6 +115,11 @@ class PooledEngine:
         async with self._held():
             return await self._engine.count_tokens(texts)
 
+    async def count_prompt(self, request: Request) -> int:
+        """How many tokens the request's prompt has, as its answer's usage would say."""
+        async with self._held():
+            return await self._engine.count_prompt(request)
+
     async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
         """The texts as vectors; only for an embedding model."""
         async with self._held():
@@ -130,7 +135,7 @@ class PooledEngine:
 
     @property
     def counters(self) -> EngineCounters:
-        """What the child counted since it was started."""
+        """What all children counted; the gauges are 0 while none lives."""
         return self._engine.counters
 
     @property

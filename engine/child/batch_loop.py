@@ -190,6 +190,10 @@ class BatchLoop:
             self._beat()
         return tuple(counts)
 
+    def count_prompt(self, request: Request) -> int:
+        """The tokens of the prompt that this request would have, also when it is too long to be served."""
+        return len(self._runner.prompt_tokens(request))
+
     @property
     def is_tidy(self) -> bool:
         """Whether there is nothing to tidy up when nobody asks for anything."""

@@ -138,7 +138,11 @@ class EmbeddingLoop:
 
     def submit(self, _request: Request) -> None:
         """An embedding model has no words to answer with. Raises RequestInvalid."""
-        raise RequestInvalid("This model turns texts into vectors and writes none; choose a chat model.")
+        raise _writes_none()
+
+    def count_prompt(self, _request: Request) -> int:
+        """It reads no conversation either. Raises RequestInvalid."""
+        raise _writes_none()
 
     def embed(self, message: Embed) -> None:
         """Take texts into the line. Raises EngineError when one of them can't be served."""
@@ -287,3 +291,7 @@ class EmbeddingLoop:
             native_s=self._embedder.native_s,
         )
         self._send(Counters(counters=counters))
+
+
+def _writes_none() -> RequestInvalid:
+    return RequestInvalid("This model turns texts into vectors and writes none; choose a chat model.")

@@ -25,6 +25,7 @@ from engine.messages import (
     Abort,
     Count,
     Counted,
+    CountPrompt,
     Embed,
     Failed,
     ForgetPrefix,
@@ -131,6 +132,10 @@ class EngineServer:
                     self._loop.abort(request_id)
             case Count(id=id_, texts=texts):
                 self._guarded(id_, lambda loop: self._send(Counted(id=id_, counts=loop.count(texts))))
+            case CountPrompt(id=id_, request=request):
+                self._guarded(
+                    id_, lambda loop: self._send(Counted(id=id_, counts=(loop.count_prompt(request),)))
+                )
             case ForgetPrefix(id=id_, name=name):
                 self._guarded(id_, lambda loop: self._forget_prefix(loop, id_, name))
             case Embed(id=id_):

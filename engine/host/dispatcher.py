@@ -53,7 +53,13 @@ class Dispatcher:
         self._in_flight = InFlight()
         self._numbers = itertools.count(1)
         self._child: EngineChild | None = None
-        self.counters = EngineCounters()
+        self._counted = EngineCounters()  # by the child at hand
+        self._counted_before = EngineCounters()  # by those that are gone
+
+    @property
+    def counters(self) -> EngineCounters:
+        """What all children counted; gauges are those of the child at hand, and 0 without one."""
+        return self._counted.after(self._counted_before)
 
     @property
     def has_work(self) -> bool:
@@ -107,12 +113,11 @@ class Dispatcher:
         except BaseException:
             self._child = None  # else work that comes now would be given to the dead, and wait for ever
             raise
-        self.counters = EngineCounters()
         self._go_on()
 
     def lose_child(self, reason: str) -> None:
         """The child died: who is convicted fails, the others hear that they are repeated."""
-        self._child = None
+        self.disconnect()
         verdict = self._in_flight.after_death()
         for job in verdict.convicted:
             job.fail(
@@ -125,8 +130,10 @@ class Dispatcher:
             job.events.put_nowait(Restarted(reason=reason))
 
     def disconnect(self) -> None:
-        """The child is being stopped in order."""
+        """The child is gone, or is being stopped in order; what it counted stays."""
         self._child = None
+        self._counted_before = EngineCounters().after(self.counters)
+        self._counted = EngineCounters()
 
     def _hand_over(self) -> None:
         if self._child is None:
@@ -153,7 +160,7 @@ class Dispatcher:
     def _take(self, message: FromChild) -> None:
         match message:
             case Counters():
-                self.counters = message.counters
+                self._counted = message.counters
             case Texts():
                 for text in message.items:
                     self._take_about(text)

@@ -14,6 +14,7 @@ from engine.messages import (
     CalledTool,
     Count,
     Counted,
+    CountPrompt,
     Done,
     Embed,
     Embedded,
@@ -25,10 +26,15 @@ from engine.messages import (
     Text,
 )
 
-Work = Submit | Embed | Count | ForgetPrefix
+Work = Submit | Embed | Count | CountPrompt | ForgetPrefix
 Reply = Counted | Embedded | Forgotten
 About = Progress | Text | CalledTool | Done | Failed | Reply
-_REPLIES: dict[type[Work], type[Reply]] = {Count: Counted, Embed: Embedded, ForgetPrefix: Forgotten}
+_REPLIES: dict[type[Work], type[Reply]] = {
+    Count: Counted,
+    CountPrompt: Counted,
+    Embed: Embedded,
+    ForgetPrefix: Forgotten,
+}
 
 
 class OutOfTurn(Exception):

@@ -25,6 +25,7 @@ from engine.messages import (
     Abort,
     Count,
     Counted,
+    CountPrompt,
     Done,
     Failed,
     FromChild,
@@ -88,6 +89,7 @@ def body(frame: bytes) -> bytes:
         ),
         Abort(id="r"),
         Count(id="c", texts=("", "x")),
+        CountPrompt(id="p", request=Request(id="r", prompt="é")),
     ],
 )
 def test_a_message_to_the_child_survives(message: ToChild) -> None:

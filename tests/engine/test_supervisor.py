@@ -119,6 +119,7 @@ async def test_tokens_are_counted_also_while_a_request_runs(make: Make) -> None:
     stream = engine.stream(request("x" * 40))
     await first_delta(stream)
     assert await engine.count_tokens(["abc", ""]) == [3, 0]
+    assert await engine.count_prompt(request("x" * 40)) == 40
     assert [event async for event in stream][-1]
 
 

@@ -163,7 +163,7 @@ def message_request(body: MessageBody, caller: Caller, request_id: str) -> Reque
         raise invalid(
             "The last message must be the user's; an answer can't be begun for the model.", param="messages"
         )
-    messages = conversation(body)
+    messages = _conversation(body)
     choice, name, parallel = _choice(body)
     given: dict[str, Any] = {
         "temperature": body.temperature,
@@ -180,7 +180,7 @@ def message_request(body: MessageBody, caller: Caller, request_id: str) -> Reque
             **{field: value for field, value in given.items() if value is not None},
         ),
         constraint=one_constraint(body.own_constraint(), _format(body), "output_config.format"),
-        tools=tools_of(body),
+        tools=_tools_of(body),
         tool_choice=choice,
         tool_name=name,
         parallel_tool_calls=parallel,
@@ -190,7 +190,12 @@ def message_request(body: MessageBody, caller: Caller, request_id: str) -> Reque
     return with_seeds(request, 1)[0]
 
 
-def conversation(body: CountBody) -> tuple[Message, ...]:
+def count_request(body: CountBody, request_id: str) -> Request:
+    """A request with the prompt that a message of this body would have. Raises Refusal or RequestInvalid."""
+    return Request(id=request_id, messages=_conversation(body), tools=_tools_of(body))
+
+
+def _conversation(body: CountBody) -> tuple[Message, ...]:
     """The turns as the engine takes them; turns of one role in a row are one turn, as in the API."""
     messages: list[Message] = []
     if body.system:
@@ -208,7 +213,7 @@ def conversation(body: CountBody) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def tools_of(body: CountBody) -> tuple[Tool, ...]:
+def _tools_of(body: CountBody) -> tuple[Tool, ...]:
     return tuple(
         Tool(name=tool.name, description=tool.description or "", parameters=tool.input_schema)
         for tool in body.tools or ()

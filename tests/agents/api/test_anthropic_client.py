@@ -7,7 +7,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from engine.core import JsonSchema, Priority, ToolCall, ToolChoice
+from engine.core import JsonSchema, Priority, Request, ToolCall, ToolChoice
 from engine.errors import EngineStopped, PromptTooLong
 from engine.fakes import Reply, ScriptedEngine
 from tests.agents.api.doors import MODEL, door_for
@@ -142,15 +142,26 @@ async def test_an_answer_can_be_held_to_a_schema() -> None:
         assert door.asked.constraint == JsonSchema(schema=schema)
 
 
-async def test_the_size_of_a_message_is_estimated_before_it_is_sent() -> None:
-    async with door_for(ScriptedEngine([])) as door:
-        small = await door.anthropic.messages.count_tokens(model=MODEL, messages=QUESTION)
-        large = await door.anthropic.messages.count_tokens(
-            model=MODEL, messages=QUESTION, system="Be brief. " * 20, tools=[WEATHER]
-        )
+class NotingEngine(ScriptedEngine):
+    """Keeps the request whose prompt was counted."""
+
+    counted: Request
+
+    async def count_prompt(self, request: Request) -> int:
+        self.counted = request
+        return await super().count_prompt(request)
+
+
+async def test_the_size_of_a_message_is_that_of_the_prompt_which_it_would_have() -> None:
+    engine = NotingEngine(["Yes."])
+    talk: Any = {"messages": QUESTION, "system": "Be brief. " * 20, "tools": [WEATHER]}
+    async with door_for(engine) as door:
+        counted = await door.anthropic.messages.count_tokens(model=MODEL, **talk)
         assert door.engine.requests == []
-    assert 5 <= small.input_tokens < 20
-    assert large.input_tokens > small.input_tokens + 50
+        answer = await door.anthropic.messages.create(model=MODEL, max_tokens=5, **talk)
+        asked = door.asked
+    assert counted.input_tokens == answer.usage.input_tokens > 50
+    assert (engine.counted.messages, engine.counted.tools) == (asked.messages, asked.tools)
 
 
 @pytest.mark.parametrize(

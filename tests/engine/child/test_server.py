@@ -18,6 +18,7 @@ from engine.messages import (
     Count,
     Counted,
     Counters,
+    CountPrompt,
     Done,
     Embed,
     Failed,
@@ -244,6 +245,9 @@ def test_texts_are_counted_while_a_request_runs() -> None:
     house.inbox.deliver(Count(id="c", texts=("abc", "")))
     house.turns(1)
     assert Counted(id="c", counts=(3, 0)) in house.sent
+    house.inbox.deliver(CountPrompt(id="p", request=Request(id="x", prompt="much too long " * 100)))
+    house.turns(1)
+    assert Counted(id="p", counts=(1400,)) in house.sent
     house.until(Done)
     assert house.text() == "hello world"
 

@@ -248,12 +248,20 @@ def test_the_void_text_is_not_in_the_answer(desk: Dispatcher, child: RecordingCh
     assert finished.text == "good"
 
 
-def test_counters_are_those_of_the_child_at_hand(desk: Dispatcher, child: RecordingChild) -> None:
-    child.say(Counters(counters=EngineCounters(batches=7)))
-    assert desk.counters.batches == 7
+def test_counters_go_on_over_a_death_and_gauges_are_of_the_child_at_hand(
+    desk: Dispatcher, child: RecordingChild
+) -> None:
+    child.say(Counters(counters=EngineCounters(batches=3, running=1, kv_used=50)))
+    child.say(Counters(counters=EngineCounters(batches=7, running=2, kv_used=60)))
+    assert desk.counters == EngineCounters(batches=7, running=2, kv_used=60)
     desk.lose_child("killed by SIGKILL")
-    desk.connect(cast(EngineChild, RecordingChild()))
-    assert desk.counters.batches == 0
+    desk.disconnect()  # as when it is buried: what it counted is not added twice
+    assert desk.counters == EngineCounters(batches=7)
+    heir = RecordingChild()
+    desk.connect(cast(EngineChild, heir))
+    assert desk.counters == EngineCounters(batches=7)
+    heir.say(Counters(counters=EngineCounters(batches=2, running=1)))
+    assert desk.counters == EngineCounters(batches=9, running=1)
 
 
 async def test_when_there_is_no_hope_everybody_hears_why(desk: Dispatcher) -> None:

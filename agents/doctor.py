@@ -6,9 +6,11 @@ import asyncio
 import shutil
 import stat
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from agents.contract import AgentInfo, DoctorCheck, DoctorReport
 from agents.paths import HomePaths
+from agents.printable import printable
 from agents.storage import Store
 from agents.storage.backups import Backups
 from engine.status import EngineState, EngineStatus
@@ -28,6 +30,7 @@ async def examine(
     last_tick: datetime | None,
     now: datetime,
     listening: str | None = None,
+    api_key: Path | None = None,
 ) -> DoctorReport:
     """Every check, in the order in which trouble usually starts."""
     checks = [
@@ -37,6 +40,7 @@ async def examine(
         await asyncio.to_thread(_backup, backups, now),
         _engine(engine),
         _listener(listening),
+        *await asyncio.to_thread(_api_key, api_key),
         _scheduler(last_tick, now),
         *(_agent(agent) for agent in agents),
     ]
@@ -100,6 +104,20 @@ def _listener(sentence: str | None) -> DoctorCheck:
     """Never a fault: it is there to be seen."""
     message = sentence or "No network port is open; other programs use the home's socket."
     return DoctorCheck(name="listener", ok=True, message=message)
+
+
+def _api_key(file: Path | None) -> list[DoctorCheck]:
+    """Whoever reads the key can use the models; nothing to say where there is none."""
+    try:
+        is_open = file is not None and stat.S_IMODE(file.stat().st_mode) & 0o077
+    except OSError:
+        return []
+    if file is None:
+        return []
+    if is_open:
+        message = f"Other users can read the API key in {printable(file)}; run `chmod 600 {printable(file)}`."
+        return [DoctorCheck(name="api key", ok=False, message=message)]
+    return [DoctorCheck(name="api key", ok=True, message="The API key is private.")]
 
 
 def _scheduler(last_tick: datetime | None, now: datetime) -> DoctorCheck:

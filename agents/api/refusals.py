@@ -50,6 +50,11 @@ def invalid(message: str, *, param: str | None = None, code: str | None = None) 
     return Refusal(400, message, code=code, param=param)
 
 
+def too_long(error: PromptTooLong, *, param: str) -> Refusal:
+    """More than the model takes at once; `param` is the field that holds it."""
+    return invalid(str(error), code="context_length_exceeded", param=param)
+
+
 def internal() -> Refusal:
     """A bug: the place is in the log, and nothing of it in the answer."""
     return Refusal(
@@ -67,7 +72,7 @@ def from_engine(error: EngineError) -> Refusal:
     text = str(error)
     match error:
         case PromptTooLong():
-            return invalid(text, code="context_length_exceeded", param="messages")
+            return too_long(error, param="messages")
         case SchemaUnsupported():
             return invalid(text, code=error.code)
         case RequestError() if error.code == BUSY:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agents.core import BUILT_IN_MODEL
 from agents.models.local import EnginePool
+from engine.builtin import makes_vectors
 from engine.model import ModelSpec
 from engine.supervisor import Engine
 
@@ -24,7 +25,7 @@ class ServedModel:
 
 
 class ServedModels:
-    """The default model, which also answers to "built-in" as in agent files, and the others that were handed over."""
+    """The default model, which is listed as "built-in" too, as agent files name it, and the others that were handed over."""
 
     def __init__(self, *, engines: EnginePool, default: ModelSpec, others: Sequence[ModelSpec] = ()) -> None:
         self._engines = engines
@@ -32,11 +33,17 @@ class ServedModels:
         for spec in (default, *others):
             model = _served(spec, BUILT_IN_MODEL if spec is default else str(spec.path))
             named.setdefault(model.id, model)
+        first = next(iter(named.values()))
+        named.setdefault(BUILT_IN_MODEL, replace(first, id=BUILT_IN_MODEL))
         self.all = tuple(named.values())
-        self._by_name = {**named, BUILT_IN_MODEL: self.all[0]}
+        self._by_name = named
 
     def find(self, name: str) -> ServedModel | None:
         return self._by_name.get(name)
+
+    def embedders(self) -> list[str]:
+        """The ids of those that make vectors. Blocking: it reads their files."""
+        return [model.id for model in self.all if makes_vectors(Path(model.key))]
 
     def engine(self, model: ServedModel) -> Engine:
         """Its engine; nothing is loaded before the first request."""

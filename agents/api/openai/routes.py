@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from fastapi import APIRouter, Request, Response
@@ -24,7 +25,10 @@ from agents.api.openai.embeddings import EmbeddingBody, check_texts, embedding_a
 from agents.api.openai.errors import error_frame
 from agents.api.openai.responses import ResponseHead, ResponseStream, response_answer
 from agents.api.openai.responses_bodies import ResponseBody, response_request
+from agents.api.refusals import invalid, too_long
 from agents.models.served import ServedModel
+from engine.core import Embeddings
+from engine.errors import PromptTooLong, RequestInvalid
 
 
 def openai_routes(desk: Desk) -> APIRouter:
@@ -48,7 +52,7 @@ def openai_routes(desk: Desk) -> APIRouter:
         body = await read_body(request, EmbeddingBody)
         check_texts(body)
         asked = desk.ask(request, body.model)
-        vectors = await done(request, asked.engine.embed(body.texts, priority=asked.caller.priority))
+        vectors = await done(request, _embed(desk, asked, body))
         return JSONResponse(embedding_answer(asked.model.id, body, vectors))
 
     @routes.get("/v1/models")
@@ -100,6 +104,21 @@ async def _respond(desk: Desk, request: Request) -> Response:
         return await EventStream(stream.frames(events), stream.failed, source=events).begin(request)
     [answer] = await answers(request, asked, (engine_request,))
     return JSONResponse(response_answer(head, answer))
+
+
+async def _embed(desk: Desk, asked: Asked, body: EmbeddingBody) -> Embeddings:
+    try:
+        return await asked.engine.embed(body.texts, priority=asked.caller.priority)
+    except PromptTooLong as error:
+        raise too_long(error, param="input") from None
+    except RequestInvalid:
+        embedders = await asyncio.to_thread(desk.models.embedders)
+        if asked.engine.status.embedding or not embedders:
+            raise
+        raise invalid(
+            f"The model {asked.model.id} writes text and makes no vectors; ask {' or '.join(embedders)}.",
+            param="model",
+        ) from None
 
 
 def _head(asked: Asked, beginning: str) -> Head:

@@ -18,6 +18,7 @@ from agents.api.connection import ConnectionLimits
 from agents.clock import SystemClock
 from agents.models.metering import MeteredEngine
 from agents.models.served import ServedModels
+from engine.builtin import built_in_embedder
 from engine.fakes import ScriptedEngine
 from engine.model import ModelSpec
 
@@ -67,7 +68,7 @@ async def door_for(engine: ScriptedEngine, *, limits: ConnectionLimits | None = 
     models = ServedModels(
         engines=Pool(metered),  # type: ignore[arg-type]
         default=ModelSpec(path=Path("/nowhere/model.gguf"), name="Scripted model"),
-        others=[ModelSpec(path=Path("/nowhere/vectors.gguf"), name="Scripted vectors")],
+        others=[ModelSpec(path=built_in_embedder().path, name="Scripted vectors")],
     )
     with tempfile.TemporaryDirectory() as folder:
         key_file = Path(folder) / "key"

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import openai
 import pytest
 
-from engine.core import Choice, JsonSchema, Lark, Priority, Regex, ToolCall, ToolChoice
-from engine.errors import EngineDied, EngineStopped, ModelSetAside, PromptTooLong, SchemaUnsupported
+from engine.core import Choice, Embeddings, JsonSchema, Lark, Priority, Regex, ToolCall, ToolChoice
+from engine.errors import (
+    EngineDied,
+    EngineStopped,
+    ModelSetAside,
+    PromptTooLong,
+    RequestInvalid,
+    SchemaUnsupported,
+)
 from engine.fakes import Reply, ScriptedEngine
 from engine.status import EngineState
 from tests.agents.api.doors import EMBEDDER, MODEL, door_for
@@ -258,10 +266,39 @@ async def test_the_models_at_hand_are_listed() -> None:
     async with door_for(ScriptedEngine([])) as door:
         listed = [model.id async for model in door.openai.models.list()]
         one = await door.openai.models.retrieve(EMBEDDER)
+        alias = await door.openai.models.retrieve("built-in")
         with pytest.raises(openai.NotFoundError, match="no model 'gpt-4'"):
             await door.openai.models.retrieve("gpt-4")
-    assert listed == [MODEL, EMBEDDER]
-    assert one.id == EMBEDDER
+    assert listed == [MODEL, EMBEDDER, "built-in"]
+    assert (one.id, alias.id) == (EMBEDDER, "built-in")
+
+
+class Writer(ScriptedEngine):
+    """Makes no vectors, and says so in its own words."""
+
+    async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
+        raise RequestInvalid("This model writes.")
+
+
+async def test_a_model_that_makes_no_vectors_names_the_one_that_does() -> None:
+    async with door_for(Writer([])) as door:
+        with pytest.raises(openai.BadRequestError, match=f"makes no vectors; ask {EMBEDDER}") as refused:
+            await door.openai.embeddings.create(model=MODEL, input="one")
+    assert refused.value.param == "model"
+
+
+class Narrow(ScriptedEngine):
+    """Takes short texts alone."""
+
+    async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.NORMAL) -> Embeddings:
+        raise PromptTooLong(600, 512, text_number=1)
+
+
+async def test_a_text_that_is_too_long_for_a_vector_is_in_the_field_that_holds_it() -> None:
+    async with door_for(Narrow([])) as door:
+        with pytest.raises(openai.BadRequestError, match="Text 1 has 600 tokens") as refused:
+            await door.openai.embeddings.create(model=EMBEDDER, input="one")
+    assert (refused.value.param, refused.value.code) == ("input", "context_length_exceeded")
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, from_json
 from starlette.requests import ClientDisconnect
 
+from agents.api.complaints import complaint
 from agents.api.refusals import TOO_SLOW, Refusal, client_gone, invalid
 
 Model = TypeVar("Model", bound=BaseModel)
-MAX_SHOWN_CHARS = 120
 BODY_TIMEOUT_S = 60.0
 # Each value costs the event loop a microsecond or more, and nobody else is served meanwhile; text costs next to nothing.
 MAX_VALUES = 200_000
@@ -37,7 +36,7 @@ async def read_body(request: Request, kind: type[Model]) -> Model:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
-        raise _refusal(error, raw) from None
+        raise complaint(error.errors(include_url=False, include_input=False), raw) from None
 
 
 def has_too_many_values(raw: bytes) -> bool:
@@ -50,31 +49,3 @@ def has_too_many_values(raw: bytes) -> bool:
 
 def _n_marks(raw: bytes) -> int:
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
-
-
-def _refusal(error: ValidationError, raw: bytes) -> Refusal:
-    details = error.errors(include_url=False, include_input=False, include_context=False)
-    # Of a union each branch complains; the one that got deepest is the one that was meant, and of two that got equally
-    # far the one that liked the type at least.
-    worst = max(details, key=lambda detail: (len(detail["loc"]), not detail["type"].endswith("_type")))
-    if worst["type"] == "json_invalid":
-        return invalid("The body is not valid JSON; send one JSON object.")
-    param = _param(worst, raw)
-    if worst["type"] == "extra_forbidden":
-        return invalid(f"The field {param} is unknown here; leave it out.", param=param, code="unknown_field")
-    message = worst["msg"][:1].lower() + worst["msg"][1:]
-    return invalid(f"{param or 'The body'}: {message}.", param=param)
-
-
-def _param(detail: ErrorDetails, raw: bytes) -> str | None:
-    """The place in the caller's own words, such as `messages[0].content`: names of our union branches are left out."""
-    value: Any = from_json(raw)
-    place, last = "", len(detail["loc"]) - 1
-    for index, part in enumerate(detail["loc"]):
-        if isinstance(part, int):
-            place += f"[{part}]"
-            value = value[part] if isinstance(value, list) and part < len(value) else None
-        elif isinstance(value, dict) and (part in value or (index == last and detail["type"] == "missing")):
-            place += f".{part}" if place else part
-            value = value.get(part)
-    return place[:MAX_SHOWN_CHARS] or None

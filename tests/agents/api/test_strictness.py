@@ -66,7 +66,7 @@ async def test_an_unknown_field_is_named() -> None:
 async def test_a_missing_or_mistyped_field_is_named() -> None:
     bodies = {path: [changed(path, model=None), changed(path, model=5), b"{}"] for path in BODIES}
     said = await refused(bodies)
-    assert all(sentences[0].startswith("model: ") for sentences in said.values())
+    assert all(sentences[0].startswith("model must be a string") for sentences in said.values())
 
 
 async def test_what_is_no_json_object_is_refused() -> None:
@@ -203,8 +203,8 @@ async def test_the_place_of_a_mistake_is_told_in_the_callers_words() -> None:
     ("path", "changes", "told"),
     [
         ("/v1/chat/completions", {"stop": ["x"] * 1000}, "at most"),
-        ("/v1/embeddings", {"input": []}, "at least 1"),
-        ("/v1/embeddings", {"input": ["x"] * 2049}, "at most 2048"),
+        ("/v1/embeddings", {"input": []}, "input is an empty list"),
+        ("/v1/embeddings", {"input": ["x"] * 2049}, "at most 2,048"),
     ],
 )
 async def test_a_list_of_the_wrong_length_is_not_told_to_be_a_text(
@@ -213,6 +213,52 @@ async def test_a_list_of_the_wrong_length_is_not_told_to_be_a_text(
     async with door_for(ScriptedEngine([])) as door:
         answer = await door.http.post(path, content=changed(path, **changes), headers=JSON)
     assert told in message_of(path, answer)[1]
+
+
+CALL = {"type": "function_call", "call_id": "c", "name": "f"}
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "param", "told"),
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "king", "content": "x"}]},
+            "messages[0].role",
+            "must be 'system', 'developer', 'user', 'assistant', 'tool'",
+        ),
+        ("/v1/chat/completions", {"messages": [{"content": "x"}]}, "messages[0].role", "is missing"),
+        ("/v1/chat/completions", {"store": True}, "store", "must be false"),
+        ("/v1/chat/completions", {"n": 0}, "n", "must be 1 or more"),
+        ("/v1/chat/completions", {"n": "two"}, "n", "must be a whole number"),
+        ("/v1/chat/completions", {"stop": 5}, "stop", "must be a string or a list"),
+        ("/v1/chat/completions", {"model": ""}, "model", "is empty"),
+        (
+            "/v1/chat/completions",
+            {"tools": [{"type": "web_search", "size": 1}]},
+            "tools[0].type",
+            "Only function tools are supported here; leave tools[0] out",
+        ),
+        (
+            "/v1/responses",
+            {"tools": [{"type": "web_search", "size": 1}]},
+            "tools[0].type",
+            "Only function tools are supported here; leave tools[0] out",
+        ),
+        ("/v1/responses", {"input": [CALL]}, "input[0].arguments", "is missing"),
+        ("/v1/responses", {"input": [{"type": "odd"}]}, "input[0].type", "'message' or 'function_call' or"),
+        ("/v1/embeddings", {"input": [1, 2]}, "input[0]", "must be a string"),
+        ("/v1/messages", {"tools": [{"type": "bash_20250124", "name": "b"}]}, None, "Only custom tools"),
+    ],
+)
+async def test_a_mistake_is_told_in_plain_words(
+    path: str, changes: dict[str, Any], param: str | None, told: str
+) -> None:
+    async with door_for(ScriptedEngine([])) as door:
+        answer = await door.http.post(path, content=changed(path, **changes), headers=JSON)
+    assert answer.status_code == 400
+    assert told in message_of(path, answer)[1]
+    assert answer.json()["error"].get("param") == param
 
 
 def test_values_are_counted_outside_of_texts() -> None:

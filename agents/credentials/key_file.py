@@ -20,7 +20,11 @@ _PRIVATE = 0o600
 def key_from_file(path: Path, *, is_new: bool) -> ResolvedKey:
     """The key in a file; a new home's file is made with a fresh key. KeyProblem when it is no key or others can read it."""
     try:
-        raw = decode_recovery_code(_read_private(path))
+        raw = decode_recovery_code(
+            _read_private(path),
+            what=f"The key file {path}",
+            remedy="name the file that Hearth wrote this home's key into",
+        )
     except FileNotFoundError:
         if not is_new or path.is_symlink():  # a link to a medium that is not there is no wish for a new key
             raise KeyProblem(
@@ -32,8 +36,6 @@ def key_from_file(path: Path, *, is_new: bool) -> ResolvedKey:
         raise KeyProblem(
             f"The key file {path} can't be read: {error.strerror}; check it or name another."
         ) from error
-    except KeyProblem as error:
-        raise KeyProblem(f"The key file {path} is no use: {str(error)[0].lower()}{str(error)[1:]}") from None
     return ResolvedKey(kind=KeyKind.KEY_FILE, raw=raw, key_file=path, created=is_new)
 
 
@@ -43,9 +45,9 @@ def _read_private(path: Path) -> str:
     with os.fdopen(descriptor, "rb") as file:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
-            raise KeyProblem("It is not a file.")
+            raise KeyProblem(f"The key file {path} is not a file; name the one that holds this home's key.")
         if os.name == "posix" and info.st_mode & 0o077:
-            raise KeyProblem(f"Others can read it; run `chmod 600 {path}`.")
+            raise KeyProblem(f"Others can read the key file {path}; run `chmod 600 {path}`.")
         return file.read(4096).decode("ascii", "replace")
 
 

@@ -24,25 +24,21 @@ def encode_recovery_code(raw: bytes) -> str:
     return "-".join(text[at : at + _GROUP_LETTERS] for at in range(0, len(text), _GROUP_LETTERS))
 
 
-def decode_recovery_code(text: str) -> bytes:
-    """The raw key in a recovery code; blanks, hyphens and case don't matter. KeyProblem says what is wrong with it."""
+def decode_recovery_code(text: str, *, what: str = "The recovery code", remedy: str = "check it") -> bytes:
+    """The raw key in a recovery code; blanks, hyphens and case don't matter. KeyProblem says what is wrong with `what`."""
     letters = "".join(text.split()).replace("-", "").upper().translate(_LOOK_ALIKES)
     if len(letters) != _CODE_LETTERS:
         raise KeyProblem(
-            f"The recovery code has {len(letters)} letters and digits instead of {_CODE_LETTERS}; check it."
+            f"{what} has {len(letters)} letters and digits instead of the {_CODE_LETTERS} of a key; {remedy}."
         )
     for place, letter in enumerate(letters):
         if letter not in _ALPHABET:
             group = place // _GROUP_LETTERS + 1
-            raise KeyProblem(
-                f"The recovery code has a typo in group {group}: it holds only A to Z and 2 to 7."
-            )
+            raise KeyProblem(f"{what} has a typo in group {group}: it holds only A to Z and 2 to 7.")
     both = base64.b32decode(letters)
     raw, check = both[:KEY_BYTES], both[KEY_BYTES:]
     if check != _check_of(raw):
-        raise KeyProblem(
-            "The recovery code has a typo: its last letters don't fit the others; compare each group."
-        )
+        raise KeyProblem(f"{what} has a typo: its last letters don't fit the others; compare each group.")
     return raw
 
 

@@ -139,8 +139,9 @@ def _unreadable(path: Path, key: ResolvedKey) -> StoreProblem:
         finally:
             db.close()
         if broken >= pages:
+            held = f" in {key.key_file}" if key.key_file else ""
             return WrongKey(
-                f"The key does not open the database {path}, or the file is damaged from its start; "
+                f"The key{held} does not open the database {path}, or the file is damaged from its start; "
                 "check the key, or name another home with --home."
             )
     return _damaged(path)

@@ -111,7 +111,7 @@ def test_one_wrong_letter_is_noticed(raw: bytes, place: int, letter: str) -> Non
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda code: code[:-1], "has 55 letters and digits instead of 56"),
+        (lambda code: code[:-1], "has 55 letters and digits instead of the 56"),
         (lambda code: code + "A", "has 57 letters"),
         (lambda code: "", "has 0 letters"),
         (lambda code: code[:8] + "9" + code[9:], "typo in group 2"),
@@ -451,10 +451,13 @@ def test_a_key_file_that_others_can_read_is_refused(home: HomePaths, mode: int) 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: path.write_bytes(os.urandom(32)), "is no use: the recovery code"),
+        (
+            lambda path: path.write_bytes(os.urandom(32)),
+            "key file .*odd.key has .* instead of the 56 of a key",
+        ),
         (lambda path: path.write_text(""), "has 0 letters"),
         (lambda path: path.mkdir(), "key file"),
-        (os.mkfifo, "it is not a file"),
+        (os.mkfifo, "odd.key is not a file"),
         (lambda path: path.symlink_to(path.with_name("x") / "y"), "There is no key file"),
     ],
     ids=["random bytes", "empty", "folder", "pipe", "link to nowhere"],

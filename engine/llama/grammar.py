@@ -24,6 +24,7 @@ from engine.text.sampling import Logits
 from engine.text.tool_calls import CallStyle, call_grammar, may_call
 
 MAX_GRAMMAR_CHARS = 131_072
+MAX_SHOWN_CHARS = 120  # of what the caller wrote
 MAX_KEPT = 64  # compiled grammars; agents send the same few again and again
 _NOT_TEXT = b"\xff"  # no byte of UTF-8: what begins with it can't be matched as text
 # Bounds on what a grammar of a stranger may cost: a third of a second for the worst that was found, with little
@@ -232,7 +233,11 @@ def _keyword(error: str) -> str:
     place, reason = _fault_of_pattern(error)
     if reason is not None:
         return f"a pattern is wrong{place}: {reason}"
-    return _first_line(error)
+    outside = re.match(r"Resource '(?:json-schema:///)?(.*)' is not present in a registry", error)
+    if outside:
+        return f"{outside[1][:MAX_SHOWN_CHARS]} lies outside of the schema, and nothing is fetched"
+    nowhere = re.match(r"(?:Pointer|Anchor) '(.*)' does not exist", error)
+    return f"the reference #{nowhere[1][:MAX_SHOWN_CHARS]} leads nowhere" if nowhere else _first_line(error)
 
 
 def _first_line(error: str) -> str:

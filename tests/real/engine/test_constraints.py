@@ -207,6 +207,18 @@ async def test_a_wrong_pattern_in_a_schema_is_named_in_one_line(make: Make) -> N
             await anext(engine.stream(ask("x", constraint=JsonSchema(schema=schema))))
 
 
+async def test_a_reference_out_of_the_schema_or_to_nothing_is_told_in_plain_words(make: Make) -> None:
+    engine = make()
+    for reference, sentence in (
+        ("https://example.com/" + "a" * 500, r"\(https://example.com/a{100} lies outside of the schema, and"),
+        ("other.json", r"\(other.json lies outside of the schema, and nothing is fetched\)"),
+        ("#/$defs/nope", r"\(the reference #/\$defs/nope leads nowhere\)"),
+    ):
+        schema = closed(a={"$ref": reference})
+        with pytest.raises(SchemaUnsupported, match=sentence):
+            await anext(engine.stream(ask("x", constraint=JsonSchema(schema=schema))))
+
+
 async def test_hostile_schemas_are_refused_or_served_and_never_hang(make: Make) -> None:
     engine = make()
     deep: dict[str, Any] = {"type": "integer"}

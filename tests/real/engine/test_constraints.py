@@ -292,6 +292,7 @@ async def test_a_required_call_comes_whole_and_fits_its_tool(make: Make) -> None
             if "tool_name" in fields:
                 assert last.tool_calls[0].name == "send_mail"
             assert len({call.id for call in last.tool_calls}) == len(last.tool_calls)
+            assert len({(call.name, call.arguments) for call in last.tool_calls}) == len(last.tool_calls)
 
 
 def with_examples(question: str) -> tuple[Message, ...]:

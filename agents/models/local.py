@@ -91,7 +91,8 @@ class EnginePool:
                 await self._unload(model)
 
     async def forget_prefix(self, name: str) -> None:
-        """Drops what was computed for a pinned prefix, with every model."""
+        """Drops what was computed for a pinned prefix, with every model, and what an earlier runtime left on disk."""
+        self.engine(BUILT_IN_MODEL)  # the disk is every engine's, so one is enough
         for engine in tuple(self._engines.values()):
             try:
                 await engine.forget_prefix(name)

@@ -193,3 +193,10 @@ async def test_after_the_end_nothing_is_loaded_any_more(clock: FakeClock) -> Non
     with pytest.raises(EngineStopped):
         await house.ask(BIG)
     assert house.loaded == set()
+
+
+async def test_a_prefix_on_disk_is_forgotten_before_any_model_was_used(clock: FakeClock) -> None:
+    house = House(clock)
+    await house.pool.forget_prefix("agent-1-part")
+    assert house.engines["default"].forgotten == ["agent-1-part"]
+    assert house.loaded == set()

@@ -45,7 +45,7 @@ screenshot: setup-tests  ## the README's picture, taken from the real window
 bench-peer: setup  ## compile llama-server, to compare the engine with; prints its path
 	@$(VENV)/python -B packaging/bench_peer.py
 
-bench: setup  ## measure the engine beside llama-server (about 6 minutes)
+bench: setup  ## measure the engine beside llama-server (some minutes, longer on a busy machine)
 	@peer=$$($(VENV)/python -B packaging/bench_peer.py | tail -n 1) && [ -n "$$peer" ] && \
 		exec $(VENV)/hearth bench engine --peer "llama-server=$$peer"
 

@@ -29,7 +29,7 @@ def bench() -> None:
 )
 @click.option("--row", "rows", multiple=True, metavar="NAME", help="Measure only this row; can be repeated.")
 @click.option("--repeat", type=click.IntRange(1, 100), metavar="N", help="Samples of each measurement.")
-@click.option("--quick", is_flag=True, help="A look of about a minute; the numbers are rougher.")
+@click.option("--quick", is_flag=True, help="A short look; the numbers are rougher.")
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -46,7 +46,7 @@ def engine(
 ) -> None:
     """Measure the engine: speed, waiting times, and what it costs the rest of the machine.
 
-    Takes about six minutes. Nothing of your home is touched: it works in a temporary folder with an engine of its own.
+    Takes some minutes, longer on a busy machine. Nothing of your home is touched: it works in a temporary folder with an engine of its own.
     The exit code is 1 when a goal was missed. Without --peer the rows that compare with another program have no ratio.
     """
     command = [sys.executable, "-P", "-m", "engine.bench"]

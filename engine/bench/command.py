@@ -76,9 +76,7 @@ def parse(arguments: Sequence[str]) -> Wish:
         "--row", action="append", default=[], metavar="NAME", help=f"only this row: {', '.join(ROWS)}"
     )
     parser.add_argument("--repeat", type=int, metavar="N", help="samples of each measurement")
-    parser.add_argument(
-        "--quick", action="store_true", help="a look of about a minute; the numbers are rougher"
-    )
+    parser.add_argument("--quick", action="store_true", help="a short look; the numbers are rougher")
     parser.add_argument("--model", type=Path, metavar="FILE", help="another GGUF than the built-in model")
     parser.add_argument("--json", action="store_true", help="write JSON for a program")
     given = parser.parse_args(arguments)

@@ -181,7 +181,7 @@ class Scale:
 
 
 def full_scale(repeat: int = 5) -> Scale:
-    """Some six minutes on two cores."""
+    """What goals are judged by."""
     return Scale(
         repeat=repeat,
         decode_tokens=128,
@@ -197,7 +197,7 @@ def full_scale(repeat: int = 5) -> Scale:
 
 
 def quick_scale(repeat: int = 2) -> Scale:
-    """About one minute: the same loads, fewer and shorter measurements."""
+    """The same loads, fewer and shorter measurements."""
     return Scale(
         repeat=repeat,
         decode_tokens=48,

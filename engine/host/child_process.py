@@ -45,9 +45,10 @@ _PASSED_ON = (
 )
 # How often an OpenMP thread looks before it sleeps at a barrier. GNU's default (300,000) is milliseconds: two threads
 # that share a core then hold each other up at each of some 500 barriers a token, which gave 2 tokens/s beside a spinning
-# program and steps of up to 6 s; with 500 it was 28 to 55 tokens/s and 60 ms. A quiet machine gave 183 tokens/s with
-# both, and 72 where threads never spin (OMP_WAIT_POLICY=passive).
-_SPINS_AT_A_BARRIER = "500"
+# program and steps of up to 6 s; with 500 it was 28 to 65 tokens/s, with 20,000 it is 20 to 40 until the governor takes
+# one thread. A quiet machine gave one answer 172 to 182 tokens/s with 500, 184 to 196 with 20,000 and more, and 72 where
+# threads never spin (OMP_WAIT_POLICY=passive).
+_SPINS_AT_A_BARRIER = "20000"
 _EXIT_GRACE_S = 2.0
 _STOPPED_S = 3.0  # so long a child may be frozen by SIGSTOP
 _TICKS = 8  # the watch looks so often within its limit

@@ -22,7 +22,8 @@ _FRESH_S = 2.0  # after a longer pause, what was measured before it says little
 _RECENT_BATCHES = 6
 _TRIAL_BATCHES, _TRIAL_S = 6, 0.08
 _HOPELESS, _POOR = 2.0, 1.3  # so much slower ends a trial after the first, after the second batch
-_MORE_SAVES = 0.96  # more threads must save so much; fewer need only be as good, for they leave others a core
+_MORE_SAVES = 0.96  # more threads must save so much
+_FEWER_SAVE = 0.96  # fewer too; in the background they need only be as good, for they leave others a core
 _CHANGE = 1.35  # a batch so much slower or faster than usual, twice: the machine is another now
 _WAITING, _NOT_WAITING = 0.10, 0.05  # of a thread's time, spent waiting for a core
 _FREE, _NOT_FREE = 0.6, 0.3  # cores that nobody uses
@@ -95,9 +96,10 @@ class _Lately:
 class _Shape:
     """What is known of one kind of batch. Costs are seconds a token."""
 
-    def __init__(self, n_threads: int, epoch: int) -> None:
+    def __init__(self, n_threads: int, epoch: int, *, background: bool) -> None:
         self.n_threads = n_threads
         self.epoch = epoch
+        self._fewer_save = 1.0 if background else _FEWER_SAVE
         self.trial: _Trial | None = None
         self.recent: deque[float] = deque(maxlen=_RECENT_BATCHES)  # with n_threads, since the last change
         self._lately = _Lately()
@@ -180,7 +182,7 @@ class _Shape:
         assert trial is not None
         self._measured_s = now
         more = trial.n_threads > self.n_threads
-        if median(trial.costs) <= (_MORE_SAVES if more else 1.0) * trial.reference:
+        if median(trial.costs) <= (_MORE_SAVES if more else self._fewer_save) * trial.reference:
             self._in_vain = {self.n_threads}
             if more:
                 self._stepped_up_s = now
@@ -307,7 +309,9 @@ class ThreadGovernor:
     def _shape(self, n_tokens: int, background: bool) -> _Shape:
         key = (background, min(n_tokens.bit_length(), _ALIKE_BITS))
         if key not in self._shapes:
-            self._shapes[key] = _Shape(min(self._n_latest, self._allowed), self._epoch)
+            self._shapes[key] = _Shape(
+                min(self._n_latest, self._allowed), self._epoch, background=background
+            )
         return self._shapes[key]
 
     def _look(self, now: float) -> None:

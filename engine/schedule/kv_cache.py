@@ -19,7 +19,7 @@ from engine.states.snapshots import SnapshotStore
 
 MIN_KEPT = 16  # tokens; less is computed again in no time
 MIN_SNAPSHOT = 16  # tokens; a state outside the cache costs a copy of some 23 kB a token
-MAX_KEPT_CELLS = 512  # of prefixes that no running request shares
+MAX_KEPT_CELLS = 256  # of prefixes that no running request shares
 LARGEST_STATE_SHARE = 1 / 4  # of the store's RAM
 MIN_GAIN = 8  # tokens that a state must bring beyond what is resident, to be worth copying
 

@@ -194,13 +194,24 @@ class RunsStarted(_Answer):
 # --- runs ----------------------------------------------------------------------------------------
 
 
+RunStatusWord = Literal[
+    "pending",
+    "running",
+    "waiting_for_approval",
+    "succeeded",
+    "unverified",
+    "failed",
+    "cancelled",
+]
+
+
 class RunInfo(_Answer):
     """One run in a list."""
 
     id: int
     agent: str
     trigger: str
-    status: Literal["pending", "running", "succeeded", "failed", "cancelled"]
+    status: RunStatusWord
     reason: str | None = None
     file: str | None = None  # full path
     due_at: datetime
@@ -218,7 +229,7 @@ class StepInfo(_Answer):
     """One step of a run."""
 
     seq: int
-    kind: Literal["read", "split", "model"]
+    kind: Literal["read", "split", "model", "effect"]
     title: str
     status: Literal["running", "succeeded", "failed", "interrupted"]
     detail: str | None = None

@@ -9,6 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from agents.policies import RunPolicy
+from agents.triggers import FileTrigger, Gate, GateKind, TimedTrigger, Trigger, TriggerKind
+
 BUILT_IN_MODEL = "built-in"
 FILE_GONE = "file_gone"  # the code of the one failure that ends when its file is there again
 
@@ -17,13 +20,7 @@ class AgentKind(StrEnum):
     """What an agent's runs do."""
 
     DIGEST = "digest"  # reads one document and writes a title, a summary, action items and a category
-
-
-class TriggerKind(StrEnum):
-    """What makes an occurrence."""
-
-    FILE_CHANGED = "file_changed"  # a new version of a file in a watched folder
-    MANUAL = "manual"  # somebody asked for it
+    WRITE = "write"  # follows its instructions on what its trigger brought, and writes a text
 
 
 class NotifyPolicy(StrEnum):
@@ -34,27 +31,86 @@ class NotifyPolicy(StrEnum):
     NEVER = "never"
 
 
-class RunStatus(StrEnum):
-    """Where a run stands. Its occurrence ends together with it, with the same word and reason."""
+class OccurrenceStatus(StrEnum):
+    """Where one due time stands. With a run it has the run's word and reason; without one it ends as missed or skipped."""
 
-    PENDING = "pending"  # a row, not begun (or begun by a runtime that died: `attempt` tells)
-    RUNNING = "running"  # this runtime is working on it right now
-    SUCCEEDED = "succeeded"  # its result is stored
-    FAILED = "failed"  # ended without a result; `reason` is one sentence
-    CANCELLED = "cancelled"  # ended by the user
+    SCHEDULED = "scheduled"  # a row, due later or waiting to be claimed
+    CLAIMED = "claimed"  # this runtime is looking at its gates right now
+    PENDING = "pending"  # its run waits
+    RUNNING = "running"
+    WAITING = "waiting_for_approval"
+    SUCCEEDED = "succeeded"
+    UNVERIFIED = "unverified"
+    FAILED = "failed"
+    MISSED = "missed"  # nobody was there in time; `reason` says why
+    SKIPPED = "skipped"  # a gate, a policy or a budget decided against it; `reason` says which
+    CANCELLED = "cancelled"
 
     @property
     def is_final(self) -> bool:
-        return self in (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
+        return self in _ENDS
+
+
+_ENDS = frozenset(
+    {
+        OccurrenceStatus.SUCCEEDED,
+        OccurrenceStatus.UNVERIFIED,
+        OccurrenceStatus.FAILED,
+        OccurrenceStatus.MISSED,
+        OccurrenceStatus.SKIPPED,
+        OccurrenceStatus.CANCELLED,
+    }
+)
+
+OCCURRENCE_TRANSITIONS: Mapping[OccurrenceStatus, frozenset[OccurrenceStatus]] = {
+    # straight to pending: what needs no look at gates and policies, such as a run by hand
+    OccurrenceStatus.SCHEDULED: frozenset({OccurrenceStatus.CLAIMED, OccurrenceStatus.MISSED}),
+    # back to scheduled: the runtime died while it looked at the gates
+    OccurrenceStatus.CLAIMED: frozenset(
+        {
+            OccurrenceStatus.SCHEDULED,
+            OccurrenceStatus.PENDING,
+            OccurrenceStatus.MISSED,
+            OccurrenceStatus.SKIPPED,
+            OccurrenceStatus.CANCELLED,
+        }
+    ),
+}
+"""Until there is a run; from then on an occurrence follows RUN_TRANSITIONS."""
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. Its occurrence ends together with it, with the same word and reason."""
+
+    PENDING = "pending"  # a row, not begun (or to be begun again: `attempt` tells)
+    RUNNING = "running"  # this runtime is working on it right now
+    WAITING = "waiting_for_approval"  # parked until somebody decides
+    SUCCEEDED = "succeeded"  # its result is stored
+    UNVERIFIED = "unverified"  # it has a result, and an effect of which nobody knows whether it happened
+    FAILED = "failed"  # ended without a result; `reason` is one sentence
+    CANCELLED = "cancelled"  # ended by the user, or by a newer run of its agent
+
+    @property
+    def is_final(self) -> bool:
+        return self in (RunStatus.SUCCEEDED, RunStatus.UNVERIFIED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
 RUN_TRANSITIONS: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.PENDING: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED}),
-    # back to pending: the runtime stopped or died, and the next one goes on from the last finished step
+    # back to pending: the runtime stopped or died, or the run is tried again later, from the last finished step
     RunStatus.RUNNING: frozenset(
-        {RunStatus.PENDING, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED}
+        {
+            RunStatus.PENDING,
+            RunStatus.WAITING,
+            RunStatus.SUCCEEDED,
+            RunStatus.UNVERIFIED,
+            RunStatus.FAILED,
+            RunStatus.CANCELLED,
+        }
     ),
+    RunStatus.WAITING: frozenset({RunStatus.PENDING, RunStatus.CANCELLED, RunStatus.FAILED}),
     RunStatus.SUCCEEDED: frozenset(),
+    RunStatus.UNVERIFIED: frozenset(),
     RunStatus.FAILED: frozenset(),
     RunStatus.CANCELLED: frozenset(),
 }
@@ -66,6 +122,7 @@ class StepKind(StrEnum):
     READ = "read"  # a file becomes text
     SPLIT = "split"  # a text becomes parts that fit the model's context
     MODEL = "model"  # the model answers
+    EFFECT = "effect"  # something outside of Hearth changes
 
 
 class StepStatus(StrEnum):
@@ -78,27 +135,30 @@ class StepStatus(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileTrigger:
-    """Watches folders for new versions of files. `patterns` are shell globs on the file's name."""
-
-    folders: tuple[Path, ...]
-    patterns: tuple[str, ...] = ("*.txt", "*.md", "*.markdown", "*.pdf")
-    recursive: bool = True
-    settle_s: float = 2.0  # a file is read once its size and time have not changed for so long
-
-
-@dataclass(frozen=True, kw_only=True)
 class AgentDefinition:
     """What an agent's Markdown file says, checked. It is immutable: a change is a new revision."""
 
     name: str
     description: str
     kind: AgentKind
-    triggers: tuple[FileTrigger, ...]
+    triggers: tuple[Trigger, ...]
     read_folders: tuple[Path, ...]  # the capability: nothing outside is ever opened
+    gates: tuple[Gate, ...] = ()
+    hosts: tuple[str, ...] = ()  # that gates may ask, without port
+    commands: tuple[tuple[str, ...], ...] = ()  # that gates may run, exactly so
+    write_folder: Path | None = None  # where results are also written as files
+    policy: RunPolicy = field(default_factory=RunPolicy)
     model: str = BUILT_IN_MODEL  # or the absolute path of a GGUF file
     notify: NotifyPolicy = NotifyPolicy.ALWAYS
     instructions: str = ""
+
+    @property
+    def file_triggers(self) -> tuple[FileTrigger, ...]:
+        return tuple(trigger for trigger in self.triggers if isinstance(trigger, FileTrigger))
+
+    @property
+    def timed_triggers(self) -> tuple[TimedTrigger, ...]:
+        return tuple(trigger for trigger in self.triggers if isinstance(trigger, TimedTrigger))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +191,66 @@ class Revision:
 
 @dataclass(frozen=True, kw_only=True)
 class NewOccurrence:
-    """One due time, before it has a row. (agent_id, key) is unique: that is what makes a file's version run once."""
+    """One due time, before it has a row. (agent_id, key) is unique: that is what makes it happen once."""
 
     agent_id: int
     trigger: TriggerKind
     key: str
     due_at: datetime
+    trigger_key: str | None = None  # of the trigger in the agent's definition; None for a run by hand
     path: Path | None = None
     content_hash: str | None = None  # sha256 of the file's bytes, in hex
     size_bytes: int | None = None
+    input: Any = field(default=None, repr=False)  # JSON value: what the trigger brought
+    n_due: int = 1  # due times that this row stands for; more than one only in a row of missed ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occurrence:
+    """One due time as it stands in the ledger."""
+
+    id: int
+    agent_id: int
+    agent_name: str
+    trigger: TriggerKind
+    trigger_key: str | None
+    key: str
+    due_at: datetime
+    status: OccurrenceStatus
+    reason: str | None
+    created_at: datetime
+    claimed_at: datetime | None
+    fence: int  # grows with each claim: who holds an older number changes nothing any more
+    path: Path | None
+    content_hash: str | None
+    input: Any = field(repr=False)
+    n_due: int = 1
+    run_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOutcome:
+    """What one gate said about one occurrence."""
+
+    gate: GateKind
+    key: str
+    is_open: bool
+    detail: str  # one line for the user: "2 of 14 files changed"
+    state: str | None = field(
+        default=None, repr=False
+    )  # what it saw, to compare with once it has let a run through
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """A process that claims due times and runs. The same process id after a reboot is another owner."""
+
+    pid: int
+    started_at: str  # of the process, as the system tells it
+    boot_id: str
+
+    def __str__(self) -> str:
+        return f"{self.pid}@{self.started_at}@{self.boot_id}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +264,7 @@ class Run:
     occurrence_id: int
     trigger: TriggerKind
     status: RunStatus
-    reason: str | None  # one sentence for the user when it failed or was cancelled
+    reason: str | None  # one sentence for the user when it failed, was cancelled or is to be tried again
     path: Path | None
     content_hash: str | None
     due_at: datetime
@@ -161,11 +272,18 @@ class Run:
     started_at: datetime | None
     finished_at: datetime | None
     attempt: int  # how often it was begun; 0 while it never was
+    failures: int  # attempts that failed and were followed by another
+    not_before: datetime | None  # of a pending run: when it is tried again
+    retry_of: int | None  # the run that somebody asked to have done again
+    replay_of: int | None  # the run whose recorded steps this one takes, on another model or revision
     model: str | None
     prompt_tokens: int  # summed over its finished steps
     completion_tokens: int
     model_s: float  # seconds the model worked on them, reading and writing
+    energy_j: float | None  # that the machine used for them; None where nothing tells
+    cost_usd: float  # that a provider asks for them
     title: str | None  # of its result, when there is one
+    input: Any = field(default=None, repr=False)  # JSON value: what its trigger brought
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -181,6 +299,8 @@ class StepUsage:
     completion_tokens: int = 0
     prefill_s: float = 0.0
     decode_s: float = 0.0
+    energy_j: float | None = None  # that the machine used meanwhile; None where nothing tells
+    cost_usd: float = 0.0
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -210,7 +330,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class NewResult:
-    """What a digest hands over, before it has a row."""
+    """What a run hands over, before it has a row."""
 
     title: str
     summary: str

@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from agents.core import BUILT_IN_MODEL, AgentDefinition, AgentKind, FileTrigger, NotifyPolicy, TriggerKind
+from agents.core import BUILT_IN_MODEL, AgentDefinition, AgentKind, NotifyPolicy
 from agents.errors import UsageProblem
 from agents.front_matter import FENCE, Fields, Text, is_plain_line, read_front_matter, refuse
 from agents.printable import printable
+from agents.triggers import FileTrigger, TriggerKind
 
 MAX_NAME_CHARS = 64
 MAX_DESCRIPTION_CHARS = 500
@@ -88,7 +89,7 @@ def render_definition(definition: AgentDefinition) -> str:
                 "recursive": trigger.recursive,
                 "settle_s": trigger.settle_s,
             }
-            for trigger in definition.triggers
+            for trigger in definition.file_triggers
         ],
         "capabilities": {"read": [str(folder) for folder in definition.read_folders]},
         "model": definition.model,
@@ -116,7 +117,10 @@ def with_folders(definition: AgentDefinition, folders: Sequence[Path]) -> AgentD
         raise UsageProblem("No folder is named; name at least one.")
     if len(chosen) > MAX_FOLDERS:
         raise UsageProblem(f"An agent can watch {MAX_FOLDERS} folders at most; choose fewer.")
-    triggers = tuple(replace(trigger, folders=tuple(chosen)) for trigger in definition.triggers)
+    triggers = tuple(
+        replace(trigger, folders=tuple(chosen)) if isinstance(trigger, FileTrigger) else trigger
+        for trigger in definition.triggers
+    )
     return replace(definition, triggers=triggers, read_folders=tuple(chosen))
 
 
@@ -154,7 +158,7 @@ def check_folders(definition: AgentDefinition, *, home: Path) -> None:
 
 def watched_folders(definition: AgentDefinition) -> tuple[Path, ...]:
     """All folders of all triggers, each once."""
-    return tuple(dict.fromkeys(folder for trigger in definition.triggers for folder in trigger.folders))
+    return tuple(dict.fromkeys(folder for trigger in definition.file_triggers for folder in trigger.folders))
 
 
 def folder_problem(path: Path, home: Path) -> str | None:

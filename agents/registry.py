@@ -15,7 +15,7 @@ from pathlib import Path
 from agents import contract, views
 from agents.builtin import builtin_names, builtin_source
 from agents.clock import Clock
-from agents.core import BUILT_IN_MODEL, Agent, AgentDefinition, NewOccurrence, Run, TriggerKind
+from agents.core import BUILT_IN_MODEL, Agent, AgentDefinition, NewOccurrence, Run
 from agents.definitions import (
     asks_of,
     check_folders,
@@ -28,8 +28,9 @@ from agents.errors import Conflict, NeedsConsent, NotFound, UsageProblem
 from agents.events import EventBus
 from agents.printable import printable
 from agents.runs.manager import RunManager
-from agents.scheduling.service import FileTriggerService
 from agents.storage import Store
+from agents.triggers import TriggerKind
+from agents.watching.service import FileTriggerService
 
 FIRST_START_DONE = "built_in_agents_added"
 

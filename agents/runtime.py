@@ -45,10 +45,10 @@ from agents.runs.digest import digest_document
 from agents.runs.manager import RunManager
 from agents.runs.prefixes import prefix_names
 from agents.scheduling.alarm import Alarm
-from agents.scheduling.service import FileTriggerService
 from agents.storage import Store
 from agents.storage.backups import Backups
 from agents.storage.restoring import open_or_restore
+from agents.watching.service import FileTriggerService
 from engine.builtin import built_in_embedder, built_in_model, makes_vectors
 from engine.errors import EngineError, ModelInvalid, ModelMissing
 from engine.model import CacheSpec, ModelSpec

@@ -91,7 +91,7 @@ def agent_info(
     agent: Agent, *, counts: Mapping[RunStatus, int], last_run: Run | None, problem: str | None
 ) -> contract.AgentInfo:
     definition = agent.definition
-    patterns = dict.fromkeys(pattern for trigger in definition.triggers for pattern in trigger.patterns)
+    patterns = dict.fromkeys(pattern for trigger in definition.file_triggers for pattern in trigger.patterns)
     return contract.AgentInfo(
         name=agent.name,
         description=definition.description,

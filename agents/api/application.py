@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -35,7 +35,6 @@ from engine.errors import EngineError
 
 log = logging.getLogger(__name__)
 
-RunStatusWord = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 Limit = Annotated[int, Query(ge=1, le=500)]
 INTERNAL_PROBLEM = contract.Problem(
     code="internal", message="An internal error happened; the log names the place in the code."
@@ -147,7 +146,7 @@ def _add_run_routes(app: FastAPI, services: Services) -> None:
     @app.get("/v1/runs")
     async def list_runs(
         agent: str | None = None,
-        status: RunStatusWord | None = None,
+        status: contract.RunStatusWord | None = None,
         limit: Limit = 50,
         before: contract.RowId | None = None,
     ) -> list[contract.RunInfo]:

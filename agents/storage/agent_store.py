@@ -7,7 +7,7 @@ import builtins
 from sqlite_utils import Database
 
 from agents.clock import Clock
-from agents.core import Agent, AgentDefinition, Revision, TriggerKind
+from agents.core import Agent, AgentDefinition, Revision
 from agents.errors import Conflict, NotFound
 from agents.storage.driver import Row, UniqueError, insert, row, rows
 from agents.storage.file_store import forget_files
@@ -152,7 +152,7 @@ def _insert_revision(
     for seq, trigger in enumerate(definition.triggers, start=1):
         db.execute(
             "INSERT INTO triggers (revision_id, seq, kind, spec) VALUES (?, ?, ?, ?)",
-            (revision_id, seq, TriggerKind.FILE_CHANGED, trigger_to_json(trigger)),
+            (revision_id, seq, trigger.on, trigger_to_json(trigger)),
         )
 
 
@@ -176,8 +176,8 @@ def _agent_from(db: Database, found: Row) -> Agent:
 
 
 def _definition_from(db: Database, revision_id: int, definition: str) -> AgentDefinition:
-    triggers = rows(db, "SELECT spec FROM triggers WHERE revision_id = ? ORDER BY seq", (revision_id,))
-    return definition_from_json(definition, [trigger["spec"] for trigger in triggers])
+    triggers = rows(db, "SELECT kind, spec FROM triggers WHERE revision_id = ? ORDER BY seq", (revision_id,))
+    return definition_from_json(definition, [(trigger["kind"], trigger["spec"]) for trigger in triggers])
 
 
 def _revision(db: Database, revision_id: int) -> Row:

@@ -7,10 +7,11 @@ from collections.abc import Collection
 
 from sqlite_utils import Database
 
-from agents.core import Result, Run, RunStatus, TriggerKind
+from agents.core import Result, Run, RunStatus
 from agents.errors import NotFound
 from agents.storage.driver import Row, row, rows
 from agents.storage.values import from_json, from_path_or_none, from_us, from_us_or_none, name_key
+from agents.triggers import TriggerKind
 
 # The sums run over an index on steps (run_id, …), for the few rows that a page shows.
 _RUN = """
@@ -135,6 +136,12 @@ def _run_from(found: Row) -> Run:
         started_at=from_us_or_none(found["started_us"]),
         finished_at=from_us_or_none(found["finished_us"]),
         attempt=found["attempt"],
+        failures=0,
+        not_before=None,
+        retry_of=None,
+        replay_of=None,
+        energy_j=None,
+        cost_usd=0.0,
         model=found["model"],
         prompt_tokens=found["prompt_tokens"],
         completion_tokens=found["completion_tokens"],

@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from agents.core import AgentDefinition, FileTrigger
+from agents.core import AgentDefinition
+from agents.triggers import TRIGGER, Trigger
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DEFINITION = TypeAdapter(AgentDefinition)
-_TRIGGER = TypeAdapter(FileTrigger)
 
 
 def to_us(moment: datetime) -> int:
@@ -94,11 +94,11 @@ def definition_to_json(definition: AgentDefinition) -> str:
     return to_json(plain)
 
 
-def trigger_to_json(trigger: FileTrigger) -> str:
-    return to_json(_TRIGGER.dump_python(trigger, mode="json"))
+def trigger_to_json(trigger: Trigger) -> str:
+    return to_json(TRIGGER.dump_python(trigger, mode="json"))
 
 
-def definition_from_json(definition: str, triggers: list[str]) -> AgentDefinition:
-    return _DEFINITION.validate_python(
-        {**from_json(definition), "triggers": [from_json(t) for t in triggers]}
-    )
+def definition_from_json(definition: str, triggers: list[tuple[str, str]]) -> AgentDefinition:
+    """From the stored definition and, for each trigger, its kind and what it says."""
+    plain = [{"on": kind, **from_json(spec)} for kind, spec in triggers]
+    return _DEFINITION.validate_python({**from_json(definition), "triggers": plain})

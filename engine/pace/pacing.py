@@ -309,9 +309,7 @@ class ThreadGovernor:
     def _shape(self, n_tokens: int, background: bool) -> _Shape:
         key = (background, min(n_tokens.bit_length(), _ALIKE_BITS))
         if key not in self._shapes:
-            self._shapes[key] = _Shape(
-                min(self._n_latest, self._allowed), self._epoch, background=background
-            )
+            self._shapes[key] = _Shape(min(self._n_latest, self._allowed), self._epoch, background=background)
         return self._shapes[key]
 
     def _look(self, now: float) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.core import Agent, AgentDefinition, AgentKind, FileTrigger, NewOccurrence, TriggerKind
+from agents.core import Agent, AgentDefinition, AgentKind, NewOccurrence
 from agents.credentials import KeyKind, ResolvedKey
 from agents.storage import Store
+from agents.triggers import FileTrigger, TriggerKind
 
 
 class FakeClock:

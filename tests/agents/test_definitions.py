@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.builtin import DOCUMENT_DIGEST, builtin_names, builtin_source
-from agents.core import AgentDefinition, AgentKind, FileTrigger, NotifyPolicy
+from agents.core import AgentDefinition, AgentKind, NotifyPolicy
 from agents.definitions import (
     asks_of,
     check_folders,
@@ -22,6 +22,7 @@ from agents.definitions import (
     with_folders,
 )
 from agents.errors import NotFound, UsageProblem
+from agents.triggers import FileTrigger
 
 HOME = Path("/home/me/.local/share/hearth")
 GOOD = """\
@@ -121,7 +122,7 @@ def test_a_tilde_is_the_users_home_and_dots_are_resolved(monkeypatch: pytest.Mon
             f"name: {'x' * 65}",
             "Line 2: 'name' is longer than 64 characters; shorten it.",
         ),
-        ("kind: digest", "kind: poet", "Line 4: 'kind' must be 'digest'."),
+        ("kind: digest", "kind: poet", "Line 4: 'kind' must be 'digest' or 'write'."),
         ("file_changed", "full_moon", "Line 6: 'on' must be 'file_changed'."),
         ("recursive: no", "recursive: maybe", "Line 9: 'recursive' must be true or false."),
         ("settle_s: 1.5", "settle_s: soon", "Line 10: 'settle_s' must be a number."),

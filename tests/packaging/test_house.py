@@ -112,10 +112,9 @@ OFFENCES = {
     "agents meets engine only in its public modules": ("agents/runtime.py", "from engine import batching"),
     "Qt only in app.desktop": ("app/cli/main.py", "import PySide6.QtCore"),
     "llama.cpp only in engine.llama": ("engine/batching.py", "import llama_cpp"),
-    "the alarm clock and the file watcher only in agents.scheduling": (
-        "agents/runtime.py",
-        "import apscheduler",
-    ),
+    "the alarm clock only in agents.scheduling": ("agents/runtime.py", "import apscheduler"),
+    "the file watcher only in agents.watching": ("agents/runtime.py", "import watchdog"),
+    "the system bus only in agents.surroundings": ("agents/runtime.py", "import dbus_fast"),
     "the keyring only in agents.credentials": ("agents/runtime.py", "import keyring"),
     "the database only in agents.storage": ("agents/runtime.py", "import sqlcipher3"),
     "the web server only in agents.api": ("agents/runtime.py", "import fastapi"),

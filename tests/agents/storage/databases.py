@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.clock import SystemClock
-from agents.core import NewOccurrence, TriggerKind
+from agents.core import NewOccurrence
 from agents.credentials import KeyKind, ResolvedKey
 from agents.storage import Store
+from agents.triggers import TriggerKind
 from tests.agents.conftest import definition_of
 
 KEY = ResolvedKey(kind=KeyKind.KEY_FILE, raw=bytes(range(32)))

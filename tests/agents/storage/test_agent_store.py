@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.core import Agent, FileState, FileTrigger, NotifyPolicy, RunStatus
+from agents.core import Agent, FileState, NotifyPolicy, RunStatus
 from agents.errors import Conflict, NotFound
 from agents.storage import Store
+from agents.triggers import FileTrigger
 from tests.agents.conftest import definition_of
 from tests.agents.storage.databases import occurrence
 

@@ -12,7 +12,7 @@ import pytest
 from watchdog.observers.api import BaseObserver
 
 from agents.errors import Conflict, DiskFull, NotFound
-from agents.scheduling import agent_watch
+from agents.watching import agent_watch
 
 
 def write_old(path: Path, text: str, *, age_s: float = 60.0) -> Path:
@@ -152,7 +152,7 @@ async def test_a_restart_alone_handles_nothing_and_reads_nothing(
     await watching.handled("a.txt")
     await watching.stop()
     monkeypatch.setattr(
-        "agents.scheduling.agent_watch.fingerprint", lambda *_, **__: pytest.fail("it was read")
+        "agents.watching.agent_watch.fingerprint", lambda *_, **__: pytest.fail("it was read")
     )
     await watching.start_and_arm()
     await watching.handled("a.txt")
@@ -311,7 +311,7 @@ async def test_a_huge_file_is_reported_without_being_read(watching: Any) -> None
 async def test_a_file_that_changes_while_it_is_read_settles_again(
     watching: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agents.scheduling import agent_watch
+    from agents.watching import agent_watch
 
     real, path, reads = agent_watch.fingerprint, watching.folder / "a.txt", 0
 
@@ -423,7 +423,7 @@ async def test_with_nothing_to_watch_there_is_no_last_look(watching: Any) -> Non
 async def test_a_burst_of_files_is_handled_completely_and_in_few_looks(
     watching: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agents.scheduling.agent_watch import AgentWatch
+    from agents.watching.agent_watch import AgentWatch
 
     looks = 0
     real = AgentWatch.look_at_hints

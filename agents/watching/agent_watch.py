@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from agents.clock import Clock
-from agents.core import Agent, FileState, NewOccurrence, TriggerKind
+from agents.core import Agent, FileState, NewOccurrence
 from agents.definitions import folder_problem
 from agents.documents.fingerprints import FileChanging, fingerprint, is_unread
 from agents.documents.opening import FileGone
-from agents.scheduling.reconcile import Plan, Seen, reconcile, signature_of
-from agents.scheduling.rules import FolderRule, rules_of
-from agents.scheduling.scan import LIMIT_FILES, Look, look_at, scan_folders
-from agents.scheduling.settle import Settling, has_settled, observe
-from agents.scheduling.watcher import FolderWatcher
+from agents.triggers import TriggerKind
+from agents.watching.reconcile import Plan, Seen, reconcile, signature_of
+from agents.watching.rules import FolderRule, rules_of
+from agents.watching.scan import LIMIT_FILES, Look, look_at, scan_folders
+from agents.watching.settle import Settling, has_settled, observe
+from agents.watching.watcher import FolderWatcher
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from agents.core import (
     StepUsage,
 )
 from agents.storage import Store
-from tests.agents.scheduling.conftest import Watching
-from tests.agents.scheduling.test_service import write_old
+from tests.agents.watching.conftest import Watching
+from tests.agents.watching.test_service import write_old
 
 RESULT = NewResult(title="t", summary="s", action_items=(), category="c")
 

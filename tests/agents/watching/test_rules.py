@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.core import AgentDefinition, AgentKind, FileTrigger
-from agents.scheduling.rules import FolderRule, rules_of
+from agents.core import AgentDefinition, AgentKind
+from agents.triggers import FileTrigger
+from agents.watching.rules import FolderRule, rules_of
 
 INBOX = Path("/home/me/Inbox")
 

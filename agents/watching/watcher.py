@@ -28,7 +28,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
-from agents.scheduling.rules import FolderRule
+from agents.watching.rules import FolderRule
 
 MAX_PATHS = 2_000  # hints on more files than these become one: look at everything
 _EVENTS: list[type[FileSystemEvent]] = [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.scheduling.rules import FolderRule
-from agents.scheduling.watcher import MAX_PATHS, FolderWatcher, Hints
+from agents.watching.rules import FolderRule
+from agents.watching.watcher import MAX_PATHS, FolderWatcher, Hints
 
 
 class Hinted:

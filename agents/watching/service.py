@@ -22,10 +22,10 @@ from watchdog.observers.api import BaseObserver
 from agents.clock import Clock
 from agents.core import Agent
 from agents.errors import Conflict, HearthError, NotFound
-from agents.scheduling.agent_watch import AgentWatch, OnOccurrence, WatchContext, WatchStore
 from agents.scheduling.alarm import Alarm, Cancel
-from agents.scheduling.scan import LIMIT_FILES
-from agents.scheduling.watcher import FolderWatcher
+from agents.watching.agent_watch import AgentWatch, OnOccurrence, WatchContext, WatchStore
+from agents.watching.scan import LIMIT_FILES
+from agents.watching.watcher import FolderWatcher
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.core import FileState
-from agents.scheduling.reconcile import Plan, Seen, reconcile
-from agents.scheduling.rules import FolderRule
-from agents.scheduling.settle import Settling, Signature, has_settled, observe
+from agents.watching.reconcile import Plan, Seen, reconcile
+from agents.watching.rules import FolderRule
+from agents.watching.settle import Settling, Signature, has_settled, observe
 
 INBOX = Path("/inbox")
 RULE = FolderRule(folder=INBOX, root=INBOX, patterns=("*",), recursive=True, settle_s=2.0)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents.documents.fingerprints import inode_of
-from agents.scheduling.reconcile import Seen
-from agents.scheduling.rules import FolderRule, wants_folder
-from agents.scheduling.settle import Signature
+from agents.watching.reconcile import Seen
+from agents.watching.rules import FolderRule, wants_folder
+from agents.watching.settle import Signature
 
 LIMIT_FILES = 50_000  # of those that an agent wants; above it the rest of the folder is not watched
 _ENTRIES_PER_FILE = 20  # other entries that are looked through for the sake of each such file

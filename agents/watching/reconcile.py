@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents.core import FileState
-from agents.scheduling.rules import FolderRule
-from agents.scheduling.settle import Settling, Signature, has_settled, observe
+from agents.watching.rules import FolderRule
+from agents.watching.settle import Settling, Signature, has_settled, observe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def wants_folder(name: str) -> bool:
 
 def rules_of(definition: AgentDefinition) -> Iterator[FolderRule]:
     """One rule for each folder of each trigger."""
-    for trigger in definition.triggers:
+    for trigger in definition.file_triggers:
         for folder in trigger.folders:
             granted = [root for root in definition.read_folders if folder == root or root in folder.parents]
             if granted:  # parse_definition refuses others

@@ -13,10 +13,11 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from agents.clock import SystemClock
-from agents.core import Agent, AgentDefinition, AgentKind, FileState, FileTrigger, NewOccurrence
+from agents.core import Agent, AgentDefinition, AgentKind, FileState, NewOccurrence
 from agents.errors import HearthError
 from agents.scheduling.alarm import Alarm
-from agents.scheduling.service import FileTriggerService
+from agents.triggers import FileTrigger
+from agents.watching.service import FileTriggerService
 
 SETTLE_S = 0.1
 

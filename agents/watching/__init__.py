@@ -1,0 +1,1 @@
+"""Notices new versions of files in watched folders."""

@@ -136,6 +136,7 @@ class BatchLoop:
             call_reader=self._runner.call_reader(request),
             clock=self._clock,
         )
+        self._tally.generated_tokens += generation.open()
         self._works[request.id] = Work(request=request, sequence=sequence, generation=generation)
         self._scheduler.add(sequence, self._clock())
         self._tally.prompt_tokens += len(tokens)

@@ -43,13 +43,20 @@ class LlamaChooser:
         self._n_top = sampling.top_logprobs
         self._grammar = grammar
         self._row = ctypes.c_float * vocabulary.size
-        self._started = False
         self._waiting: deque[int] = deque()  # forced tokens that wait for their own logits
 
     @property
     def complete(self) -> bool:
         """Whether the constraint is fulfilled and nothing may follow."""
         return self._grammar is not None and not self._waiting and self._grammar.complete
+
+    def opening(self) -> list[int]:
+        """What the constraint forces before any choice. Where log-probabilities are wanted it waits for its logits."""
+        forced = [] if self._grammar is None else self._accepted(self._grammar.forced())
+        if self._n_top is None:
+            return forced
+        self._waiting.extend(forced)
+        return []
 
     def choose(self, row: int) -> Chosen:
         """The next token by the logits in that row of the last batch, and what the constraint forces behind it.
@@ -76,11 +83,6 @@ class LlamaChooser:
         if grammar is None:
             token = self._picker.pick(self._picker.adjusted(logits))
             return [] if self._vocabulary.is_end(token) else self._accepted([token])
-        if not self._started:
-            self._started = True
-            forced = grammar.forced()
-            if forced:
-                return self._accepted(forced)
         if grammar.complete:
             return []
         token = self._pick_inside(grammar, logits)

@@ -26,6 +26,10 @@ class Chosen:
 class TokenChooser(Protocol):
     """Picks tokens from the logits of the last batch."""
 
+    def opening(self) -> list[int]:
+        """The tokens that every answer begins with, whatever the logits; asked for once, before all choices."""
+        ...
+
     def choose(self, row: int) -> Chosen:
         """What comes next by the logits in that row of the batch's outputs; -1 is the last row."""
         ...
@@ -111,6 +115,14 @@ class Generation:
         self._held_logprobs: list[TokenLogprob] = []  # of tokens whose text is still held back
         self._n_drafted = 0
         self._n_accepted = 0
+        self._is_cut = False  # its opening alone is longer than its limit
+
+    def open(self) -> int:
+        """Append what every answer begins with, so that it is computed together with the prompt; returns how many tokens."""
+        opening = self.chooser.opening()
+        n_taken = len(self._take(Chosen(tokens=opening)))
+        self._is_cut = n_taken < len(opening)
+        return n_taken
 
     def begin(self) -> None:
         """Its first batch is about to be computed: the wait is over."""
@@ -210,6 +222,8 @@ class Generation:
 
     def _finish_reason(self, chosen: Sequence[int], taken: Sequence[int]) -> FinishReason | None:
         ended = FinishReason.TOOL_CALLS if self._n_calls else FinishReason.STOP
+        if self._is_cut:
+            return FinishReason.LENGTH
         if self._has_ended or not chosen:
             return ended
         if len(taken) == len(chosen) and self.chooser.complete:

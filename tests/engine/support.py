@@ -130,6 +130,9 @@ class EchoChooser(TokenChooser):
     def complete(self) -> bool:
         return False
 
+    def opening(self) -> list[int]:
+        return []
+
     def choose(self, row: int) -> Chosen:
         return Chosen(tokens=[self._left.pop(0)] if self._left else [])
 

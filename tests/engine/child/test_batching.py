@@ -47,6 +47,9 @@ class SeeingChooser(TokenChooser):
     def __init__(self, context: FakeContext) -> None:
         self._context = context
 
+    def opening(self) -> list[int]:
+        return []
+
     def choose(self, row: int) -> Chosen:
         return Chosen(tokens=[answer_to(self._context.seen_at(row))])
 

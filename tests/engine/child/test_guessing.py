@@ -87,6 +87,9 @@ def test_an_answer_that_fails_beside_its_guesses_leaves_a_prefix_that_serves_the
     error: Exception,
 ) -> None:
     class FailingChooser(SeeingChooser):
+        def opening(self) -> list[int]:
+            return []
+
         def choose(self, row: int) -> Chosen:
             raise error
 

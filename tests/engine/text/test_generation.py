@@ -15,8 +15,14 @@ class ScriptedChooser(TokenChooser):
     """Gives the listed token runs; complete once they are used up, if asked to be."""
 
     def __init__(
-        self, runs: list[list[int]], *, completes: bool = False, with_logprobs: bool = False
+        self,
+        runs: list[list[int]],
+        *,
+        opening: list[int],
+        completes: bool = False,
+        with_logprobs: bool = False,
     ) -> None:
+        self._opening = opening
         self._runs = runs
         self._completes = completes
         self._with_logprobs = with_logprobs
@@ -25,6 +31,9 @@ class ScriptedChooser(TokenChooser):
     @property
     def complete(self) -> bool:
         return self._completes and not self._runs
+
+    def opening(self) -> list[int]:
+        return self._opening
 
     def choose(self, row: int) -> Chosen:
         self.rows.append(row)
@@ -47,6 +56,7 @@ def generation(
     completes: bool = False,
     with_logprobs: bool = False,
     calls: bool = False,
+    opening: bytes = b"",
     **sampling: object,
 ) -> Generation:
     script = [[byte] for byte in runs] if isinstance(runs, bytes) else runs
@@ -55,7 +65,9 @@ def generation(
         sequence=Sequence(request_id="r", tokens=[0] * n_prompt, n_prompt=n_prompt),
         sampling=SamplingParams(**sampling),  # type: ignore[arg-type]
         n_ctx=n_ctx,
-        chooser=ScriptedChooser(script, completes=completes, with_logprobs=with_logprobs),
+        chooser=ScriptedChooser(
+            script, opening=list(opening), completes=completes, with_logprobs=with_logprobs
+        ),
         piece=lambda token: bytes([token]),
         call_reader=CallTextReader(CallStyle.HERMES) if calls else None,
         clock=lambda: float(next(ticks)),
@@ -93,6 +105,25 @@ def test_forced_tokens_do_not_pass_the_limit() -> None:
     work = generation([[104, 101, 108, 108]], max_tokens=3)
     assert play(work)[:2] == ("hel", FinishReason.LENGTH)
     assert work.sequence.n_generated == 3
+
+
+def test_what_every_answer_begins_with_is_told_with_the_first_choice() -> None:
+    work = generation(b"7}", opening=b'{"n":', completes=True)
+    assert work.open() == 5
+    assert work.sequence.n_generated == work.sequence.n_pending - 2 == 5, "computed together with the prompt"
+    assert play(work) == ('{"n":7}', FinishReason.STOP, [6, 1])
+
+
+def test_an_answer_that_leaves_no_choice_is_complete_at_its_opening() -> None:
+    work = generation([], opening=b"yes", completes=True, max_tokens=3)
+    work.open()
+    assert play(work)[:2] == ("yes", FinishReason.STOP)
+
+
+def test_an_opening_that_is_longer_than_the_limit_is_cut() -> None:
+    work = generation([], opening=b"certainly", completes=True, max_tokens=4)
+    assert work.open() == 4
+    assert play(work)[:2] == ("cert", FinishReason.LENGTH)
 
 
 def test_a_schema_that_is_complete_exactly_at_the_limit_is_a_stop() -> None:

@@ -353,6 +353,22 @@ class Result:
     created_at: datetime
 
 
+class EffectKind(StrEnum):
+    """What a run changes outside of Hearth."""
+
+    WRITE_FILE = "write_file"  # its request holds "path" and "sha256" of what is written
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One change outside of Hearth: the intent is a row before it is made, what came of it after."""
+
+    key: str  # names it within its run: the same change is not made twice
+    kind: EffectKind
+    request: Any = field(repr=False)  # JSON value, as it stood at the first intent
+    outcome: Any = field(default=None, repr=False)  # JSON value; None while nobody knows whether it happened
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileState:
     """What was last known of a watched file: enough to see without reading it that it has not changed."""

@@ -390,6 +390,7 @@ class Finished:
     finish_reason: FinishReason
     usage: Usage
     tool_calls: tuple[ToolCall, ...] = ()
+    stop: str | None = None  # the stop string that ended it, and is no part of the text
 
 
 @dataclass(frozen=True, kw_only=True)

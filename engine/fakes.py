@@ -57,6 +57,12 @@ def _prompt_tokens(request: Request) -> int:
     return sum((len(message.content) + 3) // 4 for message in request.messages)
 
 
+def _stopped(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
+    """The text up to the first stop string, and that one."""
+    found = min(((place, stop) for stop in stops if (place := text.find(stop)) >= 0), default=None)
+    return (text, None) if found is None else (text[: found[0]], found[1])
+
+
 def _pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+\s*$|\s*\S+|\s+$", text)
 
@@ -160,11 +166,12 @@ class ScriptedEngine:
         prompt_tokens = _prompt_tokens(request)
         events.append(Prefill(done_tokens=prompt_tokens, total_tokens=prompt_tokens))
         reply = self._next_reply(request, events)
-        pieces = _pieces(reply.text)
+        text, stop = _stopped(reply.text, request.sampling.stop)
+        pieces = _pieces(text)
         cut = pieces[: request.sampling.max_tokens]
         events.extend(Delta(text=piece, tokens=1, logprobs=_logprobs(request, piece)) for piece in cut)
         whole = len(cut) == len(pieces)
-        calls = reply.calls if whole else ()
+        calls = reply.calls if whole and stop is None else ()
         events.extend(ToolCalled(call=call) for call in calls)
         ended = FinishReason.TOOL_CALLS if calls else FinishReason.STOP
         events.append(
@@ -172,6 +179,7 @@ class ScriptedEngine:
                 text="".join(cut),
                 finish_reason=ended if whole else FinishReason.LENGTH,
                 tool_calls=calls,
+                stop=stop if whole else None,
                 usage=Usage(
                     prompt_tokens=prompt_tokens, completion_tokens=len(cut), prefill_s=0.01, decode_s=0.01
                 ),

@@ -223,6 +223,7 @@ class Done:
     id: str
     finish_reason: FinishReason
     usage: Usage
+    stop: str | None = None  # the stop string that ended it
 
 
 @dataclass(frozen=True, kw_only=True)

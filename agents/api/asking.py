@@ -40,6 +40,7 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] = field(repr=False)
     finish_reason: FinishReason
     usage: Usage
+    stop: str | None  # the stop string that ended it
 
 
 def with_seeds(request: Request, n: int) -> tuple[Request, ...]:
@@ -132,6 +133,7 @@ async def _whole(engine: Engine, request: Request) -> Answer:
                         logprobs=tuple(logprobs),
                         finish_reason=event.finish_reason,
                         usage=event.usage,
+                        stop=event.stop,
                     )
     raise EngineError("The engine ended the answer without a word; ask again.")
 

@@ -293,7 +293,7 @@ class BatchLoop:
                 self._telling.tell()
                 self._send(CalledTool(id=work.request.id, call=call))
             if step.finish_reason is not None:
-                self._finish(work, step.finish_reason)
+                self._finish(work, step.finish_reason, step.stop)
         self._beat()
 
     def _advance(self, work: Work, run: Run, rows: range) -> Step | None:
@@ -313,11 +313,11 @@ class BatchLoop:
         self._faults.reach("token", *(str(n + 1) for n in range(n_before, sequence.n_generated)))
         return step
 
-    def _finish(self, work: Work, reason: FinishReason) -> None:
+    def _finish(self, work: Work, reason: FinishReason, stop: str | None = None) -> None:
         usage = work.generation.usage(cached_tokens=work.sequence.n_cached or 0)
         self._drop(work)
         self._inbox.forget_abort(work.request.id)
-        self._send(Done(id=work.request.id, finish_reason=reason, usage=usage))
+        self._send(Done(id=work.request.id, finish_reason=reason, usage=usage, stop=stop))
 
     def _drop(self, work: Work) -> None:
         self._telling.tell()

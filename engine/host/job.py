@@ -137,6 +137,7 @@ class Job:
                         finish_reason=message.finish_reason,
                         usage=message.usage,
                         tool_calls=tuple(self._calls),
+                        stop=message.stop,
                     )
                 )
 

@@ -79,6 +79,7 @@ class Step:
     logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
     calls: tuple[ToolCall, ...] = ()
     finish_reason: FinishReason | None
+    stop: str | None = None  # the stop string that ended it
     n_accepted: int = 0  # drafts that stand: the context may keep their cells
 
 
@@ -213,6 +214,7 @@ class Generation:
             logprobs=tuple(self._logprobs),
             calls=tuple(self._calls),
             finish_reason=reason,
+            stop=self._stops.met,
             n_accepted=n_accepted,
         )
         self._text = ""

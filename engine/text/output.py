@@ -22,17 +22,22 @@ class StopMatcher:
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._held = ""
-        self.hit = False
+        self.met: str | None = None  # the stop string that ended the text
+
+    @property
+    def hit(self) -> bool:
+        """Whether the text has ended."""
+        return self.met is not None
 
     def feed(self, text: str) -> str:
-        """The part of the text that can't belong to a stop string; sets hit when one is complete."""
+        """The part of the text that can't belong to a stop string; sets met when one is complete."""
         if self.hit:
             return ""
         self._held += text
-        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        found = [(place, stop) for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if found:
-            self.hit = True
-            passed, self._held = self._held[: min(found)], ""
+            place, self.met = min(found)
+            passed, self._held = self._held[:place], ""
             return passed
         keep = self._undecided()
         passed, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]

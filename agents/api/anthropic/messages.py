@@ -45,8 +45,7 @@ def message_answer(head: MessageHead, answer: Answer) -> Json:
     """The body of an answer that is not streamed."""
     content: list[Json] = [{"type": "text", "text": answer.text}] if answer.text else []
     content += [{**_call(call), "input": json.loads(call.arguments)} for call in answer.tool_calls]
-    reason = STOP_REASONS[answer.finish_reason]
-    return head.message(content, _usage(answer.usage), stop_reason=reason)
+    return head.message(content, _usage(answer.usage), **_end(answer))
 
 
 async def message_events(
@@ -81,8 +80,7 @@ async def message_events(
             case Finished():
                 if is_open:
                     yield _event("content_block_stop", index=index)
-                reason = {"stop_reason": STOP_REASONS[event.finish_reason], "stop_sequence": None}
-                yield _event("message_delta", delta=reason, usage=_usage(event.usage))
+                yield _event("message_delta", delta=_end(event), usage=_usage(event.usage))
                 yield _event("message_stop")
 
 
@@ -96,6 +94,11 @@ def _call_events(index: int, call: ToolCall) -> list[bytes]:
         ),
         _event("content_block_stop", index=index),
     ]
+
+
+def _end(answer: Answer | Finished) -> Json:
+    reason = STOP_REASONS[answer.finish_reason] if answer.stop is None else "stop_sequence"
+    return {"stop_reason": reason, "stop_sequence": answer.stop}
 
 
 def _call(call: ToolCall) -> Json:

@@ -21,6 +21,17 @@ WEATHER: Any = {
 CALL = ToolCall(id="call-1", name="weather", arguments='{"town":"Ulm"}')
 
 
+async def test_a_stop_sequence_is_named_whole_and_streamed() -> None:
+    asks: dict[str, Any] = {"model": MODEL, "max_tokens": 50, "messages": QUESTION, "stop_sequences": ["END"]}
+    async with door_for(ScriptedEngine(["A fire place. END of it."] * 2)) as door:
+        answer = await door.anthropic.messages.create(**asks)
+        async with door.anthropic.messages.stream(**asks) as stream:
+            streamed = await stream.get_final_message()
+    for message in (answer, streamed):
+        assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "END")
+        assert message.content[0].text == "A fire place. "
+
+
 async def test_a_message_is_answered_with_its_usage() -> None:
     async with door_for(ScriptedEngine(["A fire place."])) as door:
         answer = await door.anthropic.messages.create(

@@ -37,7 +37,7 @@ def test_a_stop_string_in_pieces_is_found_and_nothing_of_it_is_shown() -> None:
     assert matcher.feed("nd") == ""
     assert not matcher.hit
     assert matcher.feed("> more") == ""
-    assert matcher.hit
+    assert matcher.met == "<end>"
     assert matcher.feed("even more") == ""
 
 

@@ -32,6 +32,20 @@ class FileGone(DocumentProblem):
     code = FILE_GONE
 
 
+class FileUnreadable(DocumentProblem):
+    """Its disk did not give it this time, and may the next."""
+
+    code = "document_unreadable"
+
+
+# What a disk, a network drive or a busy computer says that may say something else in a minute.
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "EAGAIN", "EBUSY", "EINTR", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT")
+    if hasattr(errno, name)
+)
+
+
 @contextmanager
 def open_inside(path: Path, *, root: Path) -> Iterator[int]:
     """A descriptor of the plain file at `path`, closed at the end. Raises DocumentProblem.
@@ -48,7 +62,8 @@ def open_inside(path: Path, *, root: Path) -> Iterator[int]:
             f"Hearth may not read {printable_name(path)}; change its permissions."
         ) from error
     except OSError as error:
-        raise DocumentProblem(_open_failure(path, error)) from error
+        problem = FileUnreadable if error.errno in _PASSING else DocumentProblem
+        raise problem(_open_failure(path, error)) from error
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):

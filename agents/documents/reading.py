@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from agents.documents.decoding import NotText, decode, looks_like_pdf
-from agents.documents.opening import LIMIT_BYTES, open_inside
+from agents.documents.opening import LIMIT_BYTES, FileUnreadable, open_inside
 from agents.documents.pdf import TIMEOUT_S, extract_pdf
 from agents.errors import DocumentProblem
 from agents.printable import printable_name
@@ -95,7 +95,7 @@ def _read_bytes(path: Path, root: Path, limit_bytes: int) -> bytes:
                 with open(descriptor, "rb", closefd=False) as file:
                     data = file.read(limit_bytes + 1)
             except OSError as error:
-                raise DocumentProblem(
+                raise FileUnreadable(
                     f"{printable_name(path)} can't be read ({error.strerror}); check the disk it is on."
                 ) from error
             if len(data) <= limit_bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +28,12 @@ class EnergyMeters:
         self._powercap = powercap
         self._power_supply = power_supply
         self._last: dict[str, tuple[int, int]] = {}  # a zone's last raw value, and what its wraps add up to
+        self._reading = threading.Lock()
 
     def read(self) -> EnergyReading:
         """All meters that answer now."""
-        return EnergyReading(used={**self._rapl(), **_nvidia()}, stored=self._batteries())
+        with self._reading:
+            return EnergyReading(used={**self._rapl(), **_nvidia()}, stored=self._batteries())
 
     def _rapl(self) -> dict[str, float]:
         """Packages alone: their inner zones are part of them. Most systems let only root read it."""
@@ -58,6 +62,39 @@ class EnergyMeters:
             with suppress(OSError, ValueError):
                 stored[battery.name] = int((battery / "energy_now").read_text()) * _JOULES_PER_MICROWATTHOUR
         return stored
+
+
+def joules_between(before: EnergyReading, after: EnergyReading) -> float | None:
+    """What the machine used between two readings; None where no meter tells.
+
+    Batteries speak only where nothing counts, and only while they empty: a full one on a charger says nothing.
+    """
+    counted = [after.used[meter] - joules for meter, joules in before.used.items() if meter in after.used]
+    if counted:
+        return max(0.0, sum(counted))
+    emptied = [joules - after.stored[name] for name, joules in before.stored.items() if name in after.stored]
+    return sum(emptied) if emptied and sum(emptied) > 0 else None
+
+
+class EnergyCounter:
+    """Asks the meters off the event loop; a machine without any is asked only once."""
+
+    def __init__(self, meters: EnergyMeters) -> None:
+        self._meters = meters
+        self._mute = False
+
+    async def read(self) -> EnergyReading | None:
+        """What the meters say now; None where there are none."""
+        if self._mute:
+            return None
+        reading = await asyncio.to_thread(self._meters.read)
+        self._mute = not reading.used and not reading.stored
+        return None if self._mute else reading
+
+    async def since(self, before: EnergyReading | None) -> float | None:
+        """Joules that the machine used since that reading; None where nothing tells."""
+        after = None if before is None else await self.read()
+        return None if before is None or after is None else joules_between(before, after)
 
 
 def _nvidia() -> dict[str, float]:

@@ -8,10 +8,11 @@ from fastapi.responses import JSONResponse
 from agents import contract
 from agents.api.anthropic.errors import error_body as anthropic_error
 from agents.api.openai.errors import error_body as openai_error
-from agents.api.refusals import Refusal
+from agents.api.refusals import PROMPT, Refusal
 
 OPENAI_PATHS = ("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 ANTHROPIC_PATHS = ("/v1/messages",)
+PROMPT_FIELDS = {"/v1/completions": "prompt", "/v1/responses": "input"}
 MODEL_ROUTES = frozenset({*OPENAI_PATHS, *ANTHROPIC_PATHS, "/v1/messages/count_tokens"})
 
 
@@ -32,6 +33,8 @@ def answer_refusal(path: str, refusal: Refusal) -> Response:
 def answer_model_refusal(path: str, refusal: Refusal) -> Response:
     """An error on the TCP door, where every path is a model route or none."""
     make = anthropic_error if _under(path, ANTHROPIC_PATHS) else openai_error
+    if refusal.param == PROMPT:
+        refusal.param = PROMPT_FIELDS.get(path, PROMPT)
     return JSONResponse(make(refusal), status_code=refusal.status, headers=refusal.headers)
 
 

@@ -16,6 +16,7 @@ BUSY = "engine_busy"
 INTERNAL = "internal"
 TOO_SLOW = 408
 TOO_LARGE = 413
+PROMPT = "messages"  # the field of the prompt, as most APIs call it
 CLIENT_GONE = 499  # nobody reads it; the number that web servers log for this
 
 
@@ -72,7 +73,7 @@ def from_engine(error: EngineError) -> Refusal:
     text = str(error)
     match error:
         case PromptTooLong():
-            return too_long(error, param="messages")
+            return too_long(error, param=PROMPT)
         case SchemaUnsupported():
             return invalid(text, code=error.code)
         case RequestError() if error.code == BUSY:

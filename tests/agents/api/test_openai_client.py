@@ -326,6 +326,19 @@ async def test_what_the_engine_refuses_at_once_is_a_status(
     assert raised.value.status_code == (400 if kind is openai.BadRequestError else 503)
 
 
+async def test_a_prompt_that_is_too_long_is_in_the_field_that_holds_it() -> None:
+    async with door_for(ScriptedEngine([PromptTooLong(9000, 8192)] * 3)) as door:
+        asks = {
+            "messages": lambda: door.openai.chat.completions.create(model=MODEL, messages=QUESTION),
+            "prompt": lambda: door.openai.completions.create(model=MODEL, prompt="Once"),
+            "input": lambda: door.openai.responses.create(model=MODEL, input="Once"),
+        }
+        for field, ask in asks.items():
+            with pytest.raises(openai.BadRequestError, match="9,000 tokens") as refused:
+                await ask()
+            assert refused.value.param == field
+
+
 async def test_a_failure_in_the_middle_of_a_stream_is_an_event() -> None:
     engine = ScriptedEngine(["word " * 100], delay_s=0.02)
     async with door_for(engine) as door:

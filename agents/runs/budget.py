@@ -144,11 +144,26 @@ def refusal(limits: Sequence[Limit], used: Mapping[Scope, Amount], asked: Amount
     return None
 
 
-def reserved_for_model(*, prompt_tokens: int, max_tokens: int, tokens_per_s: float | None) -> Amount:
-    """The most that one question to the model can take, its time at the speed that was last seen, if any was."""
-    tokens = prompt_tokens + max_tokens
-    seconds = 0.0 if not tokens_per_s else tokens / tokens_per_s
-    return Amount(tokens=tokens, seconds=seconds)
+class Paces:
+    """How fast each model last was, to guess how long the next question takes at most."""
+
+    def __init__(self) -> None:
+        self._prompt_s: dict[str, float] = {}  # seconds a token
+        self._answer_s: dict[str, float] = {}
+
+    def saw(
+        self, model: str, *, prompt_tokens: int, prefill_s: float, completion_tokens: int, decode_s: float
+    ) -> None:
+        """An answer was written; tokens that were kept from an earlier prompt make reading look fast, so the slower one counts."""
+        if prompt_tokens and prefill_s > 0:
+            self._prompt_s[model] = max(self._prompt_s.get(model, 0.0) / 2, prefill_s / prompt_tokens)
+        if completion_tokens and decode_s > 0:
+            self._answer_s[model] = decode_s / completion_tokens
+
+    def most(self, model: str, *, prompt_tokens: int, max_tokens: int) -> Amount:
+        """What one question can take; 0 seconds while the model was never seen at work."""
+        seconds = prompt_tokens * self._prompt_s.get(model, 0.0) + max_tokens * self._answer_s.get(model, 0.0)
+        return Amount(tokens=prompt_tokens + max_tokens, seconds=seconds)
 
 
 def _number(measure: Measure, amount: float) -> str:

@@ -36,8 +36,8 @@ def next_try(retry: Retry, *, code: str | None, failures: int, now: datetime, dr
 
 
 def gives_up(failures_in_a_row: int) -> bool:
-    """Whether an agent is paused after so many failed runs; one that the user resumed gets as many again."""
-    return failures_in_a_row > 0 and failures_in_a_row % GIVE_UP_AFTER == 0
+    """Whether an agent is paused after so many failed runs; one that the user lets run again begins to count anew."""
+    return failures_in_a_row >= GIVE_UP_AFTER
 
 
 def given_up(agent_name: str, last_reason: str) -> str:

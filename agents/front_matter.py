@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -97,6 +97,24 @@ class Fields:
         """A list of such texts, each with its line; it may be empty."""
         return [self._text(item, f"each of '{key}'", max_chars) for item in self._list(key, max_items)]
 
+    def written(self, key: str, *, max_chars: int) -> Text:
+        """What stands there to the letter, whatever YAML takes it for: 18:00 is a number to YAML 1.1."""
+        node = self._take(key)
+        if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL or not str(node.value).strip():
+            refuse(_line(node), f"'{key}' must be one line of text.")
+        return self._checked(str(node.value).strip(), f"'{key}'", max_chars, _line(node))
+
+    def text_lists(self, key: str, *, max_items: int, max_chars: int) -> list[list[Text]]:
+        """A list of lists of texts; no inner one is empty."""
+        lists: list[list[Text]] = []
+        for item in self._list(key, max_items):
+            if not isinstance(item, yaml.SequenceNode) or not item.value:
+                refuse(_line(item), f"each of '{key}' must be a list, such as [/usr/bin/test, -f, /tmp/x].")
+            if len(item.value) > max_items:
+                refuse(_line(item), f"each of '{key}' may have {max_items} parts at most; shorten it.")
+            lists.append([self._text(part, f"each part of '{key}'", max_chars) for part in item.value])
+        return lists
+
     def flag(self, key: str) -> bool:
         node = self._take(key)
         if not isinstance(node, yaml.ScalarNode) or node.tag != _BOOL:
@@ -115,11 +133,32 @@ class Fields:
             refuse(_line(node), f"'{key}' must be between {low:g} and {high:g}.")
         return value
 
+    def whole_number(self, key: str, *, low: int, high: int) -> int:
+        value = self.number(key, low=low, high=high)
+        if value != int(value):
+            refuse(self.line_of(key), f"'{key}' must be a whole number.")
+        return int(value)
+
     def mapping(self, key: str, *, keys: Sequence[str]) -> Fields:
         return Fields(self._take(key), keys=keys, owner=f"'{key}'")
 
-    def mappings(self, key: str, *, keys: Sequence[str], max_items: int) -> list[Fields]:
-        return [Fields(item, keys=keys, owner=f"each of '{key}'") for item in self._list(key, max_items)]
+    def kinds(self, key: str, *, by: str, keys: Mapping[str, Sequence[str]], max_items: int) -> list[Fields]:
+        """A list of mappings of several kinds: what stands under `by` tells which `keys` one may hold."""
+        every = tuple(dict.fromkeys(name for names in keys.values() for name in (by, *names)))
+        found: list[Fields] = []
+        for item in self._list(key, max_items):
+            owner = f"each of '{key}'"
+            kind = Fields(item, keys=every, owner=owner).choice(by, tuple(keys))
+            found.append(Fields(item, keys=(by, *keys[kind]), owner=f"the {key[:-1]} '{kind}'"))
+        return found
+
+    def choice(self, key: str, choices: Sequence[str]) -> str:
+        """One word of a closed set."""
+        value = self.text(key, max_chars=100)
+        if value not in choices:
+            words = " or ".join(f"'{choice}'" for choice in choices)
+            refuse(self.line_of(key), f"'{key}' must be {words}.")
+        return value
 
     def _take(self, key: str) -> yaml.Node:
         if key not in self._values:
@@ -141,7 +180,10 @@ class Fields:
             refuse(line, f"{what} is empty; fill it in.")
         if not isinstance(node, yaml.ScalarNode) or node.tag != _STR:
             refuse(line, f"{what} must be text; put it in quotes.")
-        value = str(node.value)
+        return Fields._checked(str(node.value), what, max_chars, line)
+
+    @staticmethod
+    def _checked(value: str, what: str, max_chars: int, line: int) -> Text:
         if len(value) > max_chars:
             refuse(line, f"{what} is longer than {max_chars:,} characters; shorten it.")
         if not is_plain_line(value):

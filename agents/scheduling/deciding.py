@@ -1,0 +1,222 @@
+"""What becomes of one claimed due time: the stop switch, overlap, the number of runs, gates; then a run, or an end with its reason.
+
+Runs in: the runtime's event loop. Agents are looked at side by side, the due times of one agent one after another, so that the second
+sees the run that the first has made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from agents.clock import Clock
+from agents.core import Agent, GateOutcome, Occurrence, OccurrenceStatus
+from agents.errors import Conflict, NotFound, StoreProblem
+from agents.policies import Budget
+from agents.scheduling.overlap import Replace, Skip, decide
+from agents.scheduling.ports import DueTimes, Gates, House, OnAdmitted, OnEnded
+
+AT_ONCE = 16
+GATES_TIMEOUT_S = 120.0  # over the gates' own limits, for one that hangs all the same
+INTERNAL_ERROR = "An internal error kept it from starting; the log names the place in the code."
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A due time that this runtime holds; `not_before` staggers those that are caught up on."""
+
+    occurrence: Occurrence
+    agent: Agent
+    not_before: datetime | None = None
+    missed: str | None = None  # why it was too late to run; then it only has to be ended
+
+
+class Decider:
+    """Decides in the background; what the ledger did not take is kept and tried again by `retry`."""
+
+    def __init__(
+        self,
+        *,
+        store: DueTimes,
+        gates: Gates,
+        house: House,
+        clock: Clock,
+        on_admitted: OnAdmitted,
+        on_ended: OnEnded,
+        at_once: int = AT_ONCE,
+        gates_timeout_s: float = GATES_TIMEOUT_S,
+    ) -> None:
+        self._store = store
+        self._gates = gates
+        self._house = house
+        self._clock = clock
+        self._on_admitted = on_admitted
+        self._on_ended = on_ended
+        self._gates_timeout_s = gates_timeout_s
+        self._room = asyncio.Semaphore(at_once)
+        self._lines: dict[int, list[Claimed]] = defaultdict(list)  # by agent, the oldest first
+        self._workers: dict[int, asyncio.Task[None]] = {}
+        self._problem: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why decisions could not be written, and wait."""
+        return self._problem
+
+    @property
+    def n_waiting(self) -> int:
+        """Claimed due times that are not decided yet."""
+        return sum(len(line) for line in self._lines.values())
+
+    def take(self, claimed: Sequence[Claimed]) -> None:
+        """Begins to decide on these."""
+        for item in claimed:
+            self._lines[item.agent.id].append(item)
+        self.retry()
+
+    def retry(self) -> None:
+        """Goes on with whatever is not decided and in nobody's hands."""
+        for agent_id in self._lines:
+            if agent_id not in self._workers:
+                worker = asyncio.create_task(self._work(agent_id), name=f"decide-{agent_id}")
+                self._workers[agent_id] = worker
+                worker.add_done_callback(partial(self._leave, agent_id))
+
+    async def settled(self) -> None:
+        """Waits until everything taken so far is decided or was put off."""
+        while self._workers:
+            await asyncio.wait(list(self._workers.values()))
+
+    async def stop(self) -> None:
+        """Ends the work; what is not decided stays claimed, and the next start turns it back."""
+        for worker in list(self._workers.values()):
+            worker.cancel()
+        await self.settled()
+
+    async def _work(self, agent_id: int) -> None:
+        line = self._lines[agent_id]
+        while line:
+            async with self._room:
+                if not await self._handle(line[0]):
+                    return
+            line.pop(0)
+        # Without waiting for the task's end: what is taken a moment later needs a new worker.
+        del self._lines[agent_id]
+        self._workers.pop(agent_id, None)
+
+    def _leave(self, agent_id: int, worker: asyncio.Task[None]) -> None:
+        if self._workers.get(agent_id) is worker:
+            del self._workers[agent_id]
+
+    async def _handle(self, item: Claimed) -> bool:
+        """False when the ledger could not take the decision: then it is put off."""
+        try:
+            await self._decide(item)
+        except (
+            Conflict,
+            NotFound,
+        ):  # another owner has it, or the agent is gone: not ours to decide any more
+            log.info("a claimed due time was taken back")
+        except StoreProblem as problem:
+            log.warning("a decision could not be written: %s", problem.code)
+            self._problem = str(problem)
+            return False
+        except Exception:
+            log.exception("a due time could not be decided on")
+            return await self._give_up(item)
+        self._problem = None
+        return True
+
+    async def _give_up(self, item: Claimed) -> bool:
+        """A bug must not leave a due time without an end."""
+        try:
+            await self._end(item, OccurrenceStatus.SKIPPED, INTERNAL_ERROR)
+        except (Conflict, NotFound):
+            return True  # it had been decided already
+        except StoreProblem as problem:
+            self._problem = str(problem)
+            return False
+        return True
+
+    async def _decide(self, item: Claimed) -> None:
+        if item.missed is not None:
+            await self._end(item, OccurrenceStatus.MISSED, item.missed)
+            return
+        reason = await self._house.stopped()
+        replaces = False
+        if reason is None:
+            replaces, reason = await self._meets(item)
+        if reason is None:
+            reason = await self._too_many(item.agent)
+        if reason is not None:
+            await self._end(item, OccurrenceStatus.SKIPPED, reason)
+            return
+        outcomes = await self._look_at_gates(item.agent)
+        closed = next((outcome for outcome in outcomes if not outcome.is_open), None)
+        if closed is not None:
+            await self._end(item, OccurrenceStatus.SKIPPED, closed.detail, outcomes)
+            return
+        if replaces:
+            await self._house.replace(item.agent.id)
+        run = await self._store.admit(
+            item.occurrence.id, fence=item.occurrence.fence, gates=outcomes, not_before=item.not_before
+        )
+        await self._on_admitted(run)
+
+    async def _meets(self, item: Claimed) -> tuple[bool, str | None]:
+        """Whether it takes the place of unfinished runs, and why it is skipped for them."""
+        unfinished = await self._store.unfinished_runs(item.agent.id)
+        decision = decide(
+            item.agent.definition.policy.overlap, unfinished=unfinished, trigger=item.occurrence.trigger
+        )
+        if isinstance(decision, Skip):
+            return False, decision.reason
+        return isinstance(decision, Replace), None
+
+    async def _too_many(self, agent: Agent) -> str | None:
+        """Why another run would be one too many, for the agent or for the house."""
+        name = f"“{agent.name}”"
+        return await self._over(agent.id, agent.definition.policy.budget, name) or await self._over(
+            None, await self._house.budget(), "All agents together"
+        )
+
+    async def _over(self, agent_id: int | None, budget: Budget, who: str) -> str | None:
+        now = self._clock.now()
+        limits = (
+            (budget.runs_per_hour, now - timedelta(hours=1), "an hour"),
+            (budget.runs_per_day, start_of_day(now), "a day"),
+        )
+        for most, since, span in limits:
+            if most is not None and await self._store.runs_since(agent_id, since) >= most:
+                return f"{who} may run {most} {'time' if most == 1 else 'times'} {span}, and did."
+        return None
+
+    async def _look_at_gates(self, agent: Agent) -> list[GateOutcome]:
+        if not agent.definition.gates:
+            return []
+        states = await self._store.gate_states(agent.id)
+        return await asyncio.wait_for(self._gates.check(agent, states), self._gates_timeout_s)
+
+    async def _end(
+        self,
+        item: Claimed,
+        status: OccurrenceStatus,
+        reason: str,
+        outcomes: Sequence[GateOutcome] = (),
+    ) -> None:
+        ended = await self._store.end(
+            item.occurrence.id, fence=item.occurrence.fence, status=status, reason=reason, gates=outcomes
+        )
+        await self._on_ended(ended)
+
+
+def start_of_day(now: datetime) -> datetime:
+    """When the user's calendar day began, by the machine's own zone."""
+    return now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,98 @@
+"""What the scheduler needs of others: the ledger's due times, the gates, and who is told of what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from agents.core import (
+    Agent,
+    FileState,
+    GateOutcome,
+    NewOccurrence,
+    Occurrence,
+    OccurrenceStatus,
+    Owner,
+    Run,
+)
+from agents.policies import Budget
+
+
+class DueTimes(Protocol):
+    """The ledger's due times; see agents.storage.schedule_store for what each method promises."""
+
+    async def plan(self, rows: Sequence[NewOccurrence]) -> int: ...
+
+    async def withdraw(self, agent_id: int, *, keep: Collection[str] = ()) -> int: ...
+
+    async def anchors(self) -> Mapping[tuple[int, str], datetime]: ...
+
+    async def armed(self, agent_id: int | None = None) -> list[Occurrence]: ...
+
+    async def next_due(self) -> datetime | None: ...
+
+    async def due(self, now: datetime, *, limit: int) -> list[Occurrence]: ...
+
+    async def claim(
+        self, ids: Sequence[int], *, owner: Owner, plan: Sequence[NewOccurrence]
+    ) -> list[Occurrence]: ...
+
+    async def admit(
+        self,
+        occurrence_id: int,
+        *,
+        fence: int,
+        gates: Sequence[GateOutcome],
+        not_before: datetime | None = None,
+    ) -> Run: ...
+
+    async def end(
+        self,
+        occurrence_id: int,
+        *,
+        fence: int,
+        status: OccurrenceStatus,
+        reason: str,
+        gates: Sequence[GateOutcome] = (),
+    ) -> Occurrence: ...
+
+    async def record_missed(self, rows: Sequence[tuple[NewOccurrence, str]]) -> int: ...
+
+    async def announce(
+        self, new: NewOccurrence, *, file_state: FileState | None = None
+    ) -> Occurrence | None: ...
+
+    async def recover(self, owner: Owner) -> list[Occurrence]: ...
+
+    async def gate_states(self, agent_id: int) -> Mapping[str, str]: ...
+
+    async def unfinished_runs(self, agent_id: int) -> int: ...
+
+    async def runs_since(self, agent_id: int | None, since: datetime) -> int: ...
+
+
+class Gates(Protocol):
+    """Looks at an agent's gates; never raises."""
+
+    async def check(self, agent: Agent, states: Mapping[str, str]) -> list[GateOutcome]: ...
+
+
+class House(Protocol):
+    """What holds for all agents together."""
+
+    async def stopped(self) -> str | None:
+        """Why no agent may work, in one sentence; None while they may."""
+        ...
+
+    async def budget(self) -> Budget:
+        """What all agents together may use up."""
+        ...
+
+    async def replace(self, agent_id: int) -> None:
+        """Cancels the agent's unfinished runs, because a newer one takes their place."""
+        ...
+
+
+OnAdmitted = Callable[[Run], Awaitable[None]]
+OnEnded = Callable[[Occurrence], Awaitable[None]]

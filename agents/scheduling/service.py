@@ -1,0 +1,296 @@
+"""Claims due times as they come, all of them, each once; what was not there in time is shown as missed.
+
+Runs in: the runtime's event loop. One task: it wakes at the next due time, when poked, and at least every `look_s`. What becomes of
+a claimed due time is decided beside it (deciding.py), so that nothing slow holds up the next claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from agents.clock import Clock
+from agents.core import Agent, FileState, NewOccurrence, Occurrence, Owner
+from agents.errors import StoreProblem
+from agents.scheduling.alarm import Alarm
+from agents.scheduling.arming import TIMED, Arming
+from agents.scheduling.deciding import Claimed, Decider
+from agents.scheduling.heartbeat import Heartbeat
+from agents.scheduling.misfire import GRACE
+from agents.scheduling.plan import gap
+from agents.scheduling.ports import DueTimes
+from agents.triggers import TriggerKind, trigger_key
+
+LOOK_S = 15.0
+RECONCILE_S = 300.0  # how often the future rows are compared with the agents even if nothing has changed
+BATCH = 200  # rows claimed in one transaction
+LIMIT = 20_000  # due rows of one look
+MIN_WAIT_S = 0.02
+BUSY_WAIT_S = 1.0  # before due rows are looked at again that could not be claimed
+CLOCK_STEP_S = 2.0  # the wall clock went back by more than that
+STAGGER_S = 5.0  # between runs that are caught up on
+JITTER_S = 2.0
+RESTART_WAIT_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """`start` it once; `set_agents` tells it what to arm, and whatever is due is claimed and decided."""
+
+    def __init__(
+        self,
+        *,
+        store: DueTimes,
+        decider: Decider,
+        clock: Clock,
+        alarm: Alarm,
+        owner: Owner,
+        on_trouble: Callable[[str | None], None],
+        zone: tzinfo = UTC,
+        look_s: float = LOOK_S,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`on_trouble` is told why due times can't be claimed, in one sentence, and None once they can be again.
+
+        `zone` is the user's, for sentences about what passed.
+        """
+        self._store = store
+        self._decider = decider
+        self._clock = clock
+        self._alarm = alarm
+        self._owner = owner
+        self._on_trouble = on_trouble
+        self._zone = zone
+        self._look_s = look_s
+        self._jitter = jitter
+        self._arming = Arming(store)
+        self._changing = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._opened = False
+        self._dirty = True  # the future rows may not be what they should
+        self._replan = False  # and some may lie too far ahead
+        self._reconciled_s = 0.0
+        self._offset_s: float | None = None
+        self._last_tick: datetime | None = None
+        self._next_due: datetime | None = None
+        self._trouble: str | None = None
+        self.heartbeat = Heartbeat()
+
+    @property
+    def last_tick(self) -> datetime | None:
+        """When due times were last looked at, to the end and without trouble."""
+        return self._last_tick
+
+    @property
+    def next_due(self) -> datetime | None:
+        """The earliest due time that is armed, as of the last look."""
+        return self._next_due
+
+    @property
+    def trouble(self) -> str | None:
+        """Why due times can't be claimed at the moment."""
+        return self._trouble
+
+    def start(self, agents: Sequence[Agent]) -> None:
+        """Begins to look. A ledger that can't be written now holds up no start: its turn comes at the first look that can."""
+        self._arming.set_agents(agents)
+        self._offset_s = self._wall_minus_monotonic_s()
+        self._begin()
+
+    async def stop(self) -> None:
+        """Claims nothing more; what is claimed and not decided is taken back by the next start."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        await self._decider.stop()
+
+    async def restart(self) -> None:
+        """Begins anew with the same agents, also when the old task hangs: for the watchdog."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            _, hanging = await asyncio.wait([task], timeout=RESTART_WAIT_S)
+            if hanging:
+                log.error("the scheduler's task does not end; it is left behind")
+                self._changing = asyncio.Lock()
+        await self._decider.stop()
+        self._decider.retry()
+        self._dirty = True
+        self._begin()
+
+    def poke(self) -> None:
+        """Something may be due."""
+        self._wake.set()
+
+    async def set_agents(self, agents: Sequence[Agent]) -> None:
+        """Arms these agents, as they are now, and no others. On return their next due times are on the disk."""
+        async with self._changing:
+            self._arming.set_agents(agents)
+            self._dirty = True
+            await self._reconcile(self._clock.now())
+        self.poke()
+
+    async def announce(self, new: NewOccurrence, *, file_state: FileState | None = None) -> Occurrence | None:
+        """Stores something that is due now, and claims it soon; None when that key was there before."""
+        made = await self._store.announce(new, file_state=file_state)
+        if made is not None:
+            self.poke()
+        return made
+
+    async def happened(self, kind: TriggerKind, mark: str) -> list[Occurrence]:
+        """Announces `kind` for each agent that waits for it; `mark` names this one time that it happened."""
+        now = self._clock.now()
+        rows = [
+            NewOccurrence(
+                agent_id=agent.id,
+                trigger=kind,
+                trigger_key=trigger_key(trigger),
+                key=f"{trigger_key(trigger)}:{mark}",
+                due_at=now,
+            )
+            for agent in self._arming.agents.values()
+            for trigger in agent.definition.triggers
+            if trigger.on is kind
+        ]
+        made = [await self.announce(row) for row in rows]
+        return [row for row in made if row is not None]
+
+    async def next_due_of(self, agent_id: int) -> datetime | None:
+        """The agent's next due time as it stands in the ledger."""
+        armed = await self._store.armed(agent_id)
+        return min((row.due_at for row in armed if row.trigger in TIMED), default=None)
+
+    async def after_gap(self, reason: str) -> None:
+        """The machine slept, or its clock was set: everything is looked at anew."""
+        log.info("looking at all due times anew: %s", reason)
+        self._dirty = self._replan = True
+        self.poke()
+
+    # --- the task --------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="scheduler")
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            wait_s = self._look_s
+            try:
+                async with self._changing:
+                    wait_s = await self._look()
+                self._tell(self._decider.problem)
+            except StoreProblem as problem:
+                log.error("due times can't be claimed: %s", problem.code)
+                self._tell(str(problem))
+            except Exception:
+                log.exception("due times could not be looked at")  # the next look tries again
+            self.heartbeat.beat()
+            cancel = self._alarm.after(wait_s, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                cancel()
+
+    async def _look(self) -> float:
+        """Claims whatever is due and returns in how many seconds to look again."""
+        now = self._clock.now()
+        self._notice_clock()
+        await self._open()
+        self._decider.retry()
+        if self._dirty or self._clock.monotonic() - self._reconciled_s > RECONCILE_S:
+            await self._reconcile(now)
+        claimed = await self._claim_due(now)
+        self._last_tick = now
+        self._next_due = await self._store.next_due()
+        if self._next_due is None:
+            return self._look_s
+        wait_s = (self._next_due - self._clock.now()).total_seconds()
+        least_s = MIN_WAIT_S if claimed or wait_s > 0 else BUSY_WAIT_S
+        return max(least_s, min(wait_s, self._look_s))
+
+    async def _open(self) -> None:
+        """Once: takes back what a dead runtime had claimed, and announces the start."""
+        if self._opened:
+            return
+        freed = await self._store.recover(self._owner)
+        if freed:
+            log.info("%d due times go on after an unclean end", len(freed))
+        await self.happened(TriggerKind.START, str(self._owner))
+        self._opened = True
+
+    async def _reconcile(self, now: datetime) -> None:
+        replan = self._replan
+        self._dirty = not await self._arming.reconcile(now, replan=replan)
+        self._replan = False
+        self._reconciled_s = self._clock.monotonic()
+
+    def _notice_clock(self) -> None:
+        """A clock that went back leaves rows too far ahead. One that went forward needs nothing: what it passed is late."""
+        offset_s = self._wall_minus_monotonic_s()
+        if self._offset_s is not None and offset_s < self._offset_s - CLOCK_STEP_S:
+            log.info("the clock was set back by %.0f s", self._offset_s - offset_s)
+            self._dirty = self._replan = True
+        self._offset_s = offset_s
+
+    async def _claim_due(self, now: datetime) -> int:
+        rows, missed = await self._due(now)
+        n_claimed = n_caught_up = 0
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            taken = await self._store.claim(
+                [row.id for row in batch], owner=self._owner, plan=self._arming.after(batch, now)
+            )
+            self.heartbeat.beat()
+            n_claimed += len(taken)
+            work = []
+            for row in taken:
+                late = row.trigger in TIMED and now - row.due_at > GRACE and row.id not in missed
+                work.append(
+                    Claimed(
+                        occurrence=row,
+                        agent=self._arming.agents[row.agent_id],
+                        not_before=self._staggered(now, n_caught_up) if late else None,
+                        missed=missed.get(row.id),
+                    )
+                )
+                n_caught_up += late
+            self._decider.take(work)
+        return n_claimed
+
+    async def _due(self, now: datetime) -> tuple[list[Occurrence], Mapping[int, str]]:
+        """What is due, after what nobody was there for has got its rows; and why some of it is too late to run."""
+        rows = await self._known_due(now)
+        passed = self._arming.passed(rows, now)
+        if not passed:
+            return rows, {}
+        owners = {row.agent_id for row in passed}
+        agents = [agent for agent in self._arming.agents.values() if agent.id in owners]
+        found = gap(agents, passed, now=now, zone=self._zone)
+        for start in range(0, len(found.missed), BATCH):
+            await self._store.record_missed(found.missed[start : start + BATCH])
+            self.heartbeat.beat()
+        await self._store.plan(found.run)
+        return await self._known_due(now), found.known_missed
+
+    async def _known_due(self, now: datetime) -> list[Occurrence]:
+        rows = await self._store.due(now, limit=LIMIT)
+        return [row for row in rows if row.agent_id in self._arming.agents]
+
+    def _staggered(self, now: datetime, index: int) -> datetime:
+        return now + timedelta(seconds=index * STAGGER_S + self._jitter() * JITTER_S)
+
+    def _tell(self, trouble: str | None) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            with contextlib.suppress(Exception):  # whoever is told must not stop the scheduler
+                self._on_trouble(trouble)
+
+    def _wall_minus_monotonic_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()

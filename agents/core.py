@@ -172,6 +172,7 @@ class Agent:
     created_at: datetime
     source: str = field(repr=False)  # the Markdown that the definition came from
     definition: AgentDefinition
+    paused_reason: str | None = None  # when Hearth paused it; None when the user did
 
     @property
     def name(self) -> str:
@@ -239,6 +240,14 @@ class GateOutcome:
     state: str | None = field(
         default=None, repr=False
     )  # what it saw, to compare with once it has let a run through
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wakings:
+    """How often triggers woke an agent, and how often a gate sent it back before anything was spent."""
+
+    woken: int
+    free: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +335,30 @@ class Step:
     error: str | None
     usage: StepUsage
     output: Any = field(repr=False)  # JSON value, private
+    route: str | None = None  # where the model of a model step ran: "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """Something that a run changes outside of Hearth. Without an outcome nobody knows yet whether it happened."""
+
+    run_id: int
+    key: str  # within its run: the same key is the same effect, in whichever attempt
+    kind: str
+    request: Any = field(repr=False)  # JSON value
+    outcome: Any = field(default=None, repr=False)  # JSON value, never null once it is known
+    path: Path | None = None  # of the file that it writes, if it writes one
+    content_hash: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """Something that went wrong with Hearth itself, and was mended or has to be."""
+
+    id: int
+    kind: str
+    detail: str
+    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,17 +389,7 @@ class Result:
 class EffectKind(StrEnum):
     """What a run changes outside of Hearth."""
 
-    WRITE_FILE = "write_file"  # its request holds "path" and "sha256" of what is written
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """One change outside of Hearth: the intent is a row before it is made, what came of it after."""
-
-    key: str  # names it within its run: the same change is not made twice
-    kind: EffectKind
-    request: Any = field(repr=False)  # JSON value, as it stood at the first intent
-    outcome: Any = field(default=None, repr=False)  # JSON value; None while nobody knows whether it happened
+    WRITE_FILE = "write_file"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from agents.clock import Clock
 from agents.core import Agent, AgentDefinition, Revision
 from agents.errors import Conflict, NotFound
 from agents.storage.driver import Row, UniqueError, insert, row, rows
+from agents.storage.due_ledger import drop_rows_of
 from agents.storage.file_store import forget_files
 from agents.storage.ledger import cancel_pending_of
 from agents.storage.values import (
@@ -18,13 +19,14 @@ from agents.storage.values import (
     from_us,
     name_key,
     to_text,
+    to_text_or_none,
     to_us,
     trigger_to_json,
 )
 from agents.storage.writer import Writer
 
 _AGENT = """
-    SELECT a.id, a.revision, a.paused, a.created_us, r.id AS revision_id, r.source, r.definition
+    SELECT a.id, a.revision, a.paused, a.paused_reason, a.created_us, r.id AS revision_id, r.source, r.definition
     FROM agents a JOIN agent_revisions r ON r.agent_id = a.id AND r.number = a.revision
     WHERE a.removed_us IS NULL
 """
@@ -68,8 +70,8 @@ class AgentStore:
             number = agent.revision + 1
             _insert_revision(db, agent_id, number, definition, source, now)
             db.execute(
-                "UPDATE agents SET revision = ?, name = ? WHERE id = ?",
-                (number, to_text(definition.name), agent_id),
+                "UPDATE agents SET revision = ?, name = ?, fresh_us = ? WHERE id = ?",
+                (number, to_text(definition.name), now, agent_id),
             )
             return _agent(db, agent_id)
 
@@ -95,15 +97,25 @@ class AgentStore:
 
         return await self._writer.read(job)
 
-    async def set_paused(self, agent_id: int, paused: bool) -> Agent:
+    async def set_paused(self, agent_id: int, paused: bool, *, reason: str | None = None) -> Agent:
+        """Pauses an agent, with the reason when it was not the user who did; or lets it run again, its failures forgotten."""
+        now = to_us(self._clock.now())
+
         def job(db: Database) -> Agent:
-            db.execute("UPDATE agents SET paused = ? WHERE id = ?", (int(paused), agent_id))
+            if paused:
+                why = to_text_or_none(reason)
+                db.execute("UPDATE agents SET paused = 1, paused_reason = ? WHERE id = ?", (why, agent_id))
+            else:
+                db.execute(
+                    "UPDATE agents SET paused = 0, paused_reason = NULL, fresh_us = ? WHERE id = ?",
+                    (now, agent_id),
+                )
             return _agent(db, agent_id)
 
         return await self._writer.write(job)
 
     async def remove(self, agent_id: int) -> None:
-        """Hides an agent and frees its name. Its pending runs are cancelled; its runs and results stay readable.
+        """Hides an agent and frees its name. Its pending runs and due times end; its runs and results stay readable.
 
         A run that is being worked on is left to its owner; given back or recovered, it ends as cancelled too.
         """
@@ -113,6 +125,7 @@ class AgentStore:
             _agent(db, agent_id)
             db.execute("UPDATE agents SET removed_us = ? WHERE id = ?", (now, agent_id))
             cancel_pending_of(db, agent_id, now_us=now)
+            drop_rows_of(db, agent_id, now_us=now)
             forget_files(db, agent_id)
 
         await self._writer.write(job)
@@ -169,6 +182,7 @@ def _agent_from(db: Database, found: Row) -> Agent:
         revision_id=found["revision_id"],
         revision=found["revision"],
         paused=bool(found["paused"]),
+        paused_reason=found["paused_reason"],
         created_at=from_us(found["created_us"]),
         source=found["source"],
         definition=_definition_from(db, found["revision_id"], found["definition"]),

@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from agents.credentials import ResolvedKey
 from agents.errors import Damaged, DiskFull, StoreProblem
+from agents.storage.text_search import add_search
 
 SqlError: type[sqlite3.DatabaseError] = sqlcipher3.DatabaseError
 UniqueError: type[sqlite3.IntegrityError] = sqlcipher3.IntegrityError
@@ -76,6 +77,7 @@ def connect_for_work(path: Path, key: ResolvedKey) -> Database:
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
+        add_search(db)
     except BaseException:
         db.close()
         raise

@@ -17,7 +17,7 @@ def paths_read(db: Database, agent_id: int, content_hash: str) -> list[Path]:
         """
         SELECT DISTINCT path FROM occurrences o
         WHERE agent_id = ? AND content_hash = ? AND path IS NOT NULL
-            AND (status = 'succeeded' OR status IN ('pending', 'running') AND EXISTS (
+            AND (status IN ('succeeded', 'unverified') OR status IN ('pending', 'running') AND EXISTS (
                 SELECT 1 FROM runs r JOIN steps s ON s.run_id = r.id
                 WHERE r.occurrence_id = o.id AND s.kind = 'read' AND s.status = 'succeeded'))
         ORDER BY path
@@ -37,7 +37,7 @@ def lost_versions(db: Database, agent_id: int) -> set[tuple[Path, str]]:
             AND NOT EXISTS (
                 SELECT 1 FROM occurrences later
                 WHERE later.agent_id = o.agent_id AND later.content_hash = o.content_hash AND later.id > o.id
-                    AND (later.path = o.path OR later.status = 'succeeded'))
+                    AND (later.path = o.path OR later.status IN ('succeeded', 'unverified')))
         """,
         (agent_id,),
     )

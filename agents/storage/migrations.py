@@ -9,6 +9,9 @@ from __future__ import annotations
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from agents.storage.driver import rows
+from agents.storage.schema_4 import DUE_TIMES
+
 APPLICATION_ID = 0x48727468  # "Hrth" (https://sqlite.org/pragma.html#pragma_application_id)
 
 MIGRATIONS = Migrations("hearth")
@@ -196,5 +199,20 @@ def m0003_failure_codes(db: Database) -> None:
     _run(db, _FAILURE_CODES, 3)
 
 
-KNOWN_MIGRATIONS = ("m0001_ledger", "m0002_conversations", "m0003_failure_codes")
+@MIGRATIONS()
+def m0004_due_times(db: Database) -> None:
+    _run(db, DUE_TIMES, 4)
+    strays = rows(db, "PRAGMA foreign_key_check")
+    if strays:
+        raise RuntimeError(f"{len(strays)} rows would point at nothing")
+
+
+KNOWN_MIGRATIONS = ("m0001_ledger", "m0002_conversations", "m0003_failure_codes", "m0004_due_times")
 SCHEMA_VERSION = len(KNOWN_MIGRATIONS)
+
+
+def migrate(db: Database) -> None:
+    """Applies what is missing. Foreign keys rest meanwhile, since a table that is made anew is gone for a moment."""
+    db.execute("PRAGMA foreign_keys = OFF")
+    MIGRATIONS.apply(db)
+    db.execute("PRAGMA foreign_keys = ON")

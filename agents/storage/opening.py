@@ -38,7 +38,7 @@ from agents.storage.driver import (
     rows,
     scalar,
 )
-from agents.storage.migrations import APPLICATION_ID, KNOWN_MIGRATIONS, MIGRATIONS, SCHEMA_VERSION
+from agents.storage.migrations import APPLICATION_ID, KNOWN_MIGRATIONS, MIGRATIONS, SCHEMA_VERSION, migrate
 
 _PLAIN_HEADER = b"SQLite format 3\0"  # https://sqlite.org/fileformat2.html#the_database_header
 _PAGE_BYTES = 4096  # SQLCipher's and SQLite's default, which Hearth never changes
@@ -59,7 +59,7 @@ def open_database(path: Path, key: ResolvedKey) -> Database:
         _back_up(path, key, label=f"before-{pending[0]}")
     db = connect_for_work(path, key)
     try:
-        MIGRATIONS.apply(db)
+        migrate(db)
     except BaseException:
         db.close()
         raise
@@ -166,7 +166,7 @@ def _create(path: Path, key: ResolvedKey) -> None:
         create_private(new)
         db = connect_for_work(new, key)
         try:
-            MIGRATIONS.apply(db)
+            migrate(db)
             merge_log(db)
         finally:
             db.close()

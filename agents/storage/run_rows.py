@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from sqlite_utils import Database
 
 from agents.core import Result, Run, RunStatus
 from agents.errors import NotFound
-from agents.storage.driver import Row, row, rows
-from agents.storage.values import from_json, from_path_or_none, from_us, from_us_or_none, name_key
+from agents.storage.driver import Row, row, rows, scalar
+from agents.storage.values import (
+    from_json,
+    from_json_or_none,
+    from_path_or_none,
+    from_us,
+    from_us_or_none,
+    name_key,
+    to_us,
+)
 from agents.triggers import TriggerKind
 
 # The sums run over an index on steps (run_id, …), for the few rows that a page shows.
 _RUN = """
     SELECT r.id, r.agent_id, a.name AS agent_name, r.revision_id, r.occurrence_id, o.trigger, r.status, r.reason, o.path,
-        o.content_hash, o.due_us, r.created_us, r.started_us, r.finished_us, r.attempt, r.model, res.title,
+        o.content_hash, o.input, r.due_us, r.created_us, r.started_us, r.finished_us, r.attempt, r.failures, r.not_before_us,
+        r.retry_of, r.replay_of, r.model, res.title,
         (SELECT coalesce(sum(prompt_tokens), 0) FROM steps WHERE run_id = r.id AND status = 'succeeded') AS prompt_tokens,
         (SELECT coalesce(sum(completion_tokens), 0) FROM steps WHERE run_id = r.id AND status = 'succeeded')
             AS completion_tokens,
-        (SELECT coalesce(sum(prefill_s + decode_s), 0.0) FROM steps WHERE run_id = r.id AND status = 'succeeded') AS model_s
+        (SELECT coalesce(sum(prefill_s + decode_s), 0.0) FROM steps WHERE run_id = r.id AND status = 'succeeded') AS model_s,
+        (SELECT sum(energy_j) FROM steps WHERE run_id = r.id AND status = 'succeeded') AS energy_j,
+        (SELECT coalesce(sum(cost_usd), 0.0) FROM steps WHERE run_id = r.id AND status = 'succeeded') AS cost_usd
     FROM runs r
         JOIN occurrences o ON o.id = r.occurrence_id
         JOIN agents a ON a.id = r.agent_id
         LEFT JOIN results res ON res.run_id = r.id
 """
+
+_UNFINISHED = "('pending', 'running', 'waiting_for_approval')"
 
 _RESULT = """
     SELECT res.*, a.name AS agent_name, o.path
@@ -40,39 +54,105 @@ def get_run(db: Database, run_id: int) -> Run:
     found = row(db, _RUN + " WHERE r.id = ?", (run_id,))
     if found is None:
         raise NotFound(f"There is no run {run_id}; `hearth runs list` shows the last ones.")
-    return _run_from(found)
+    return run_from(found)
 
 
-def list_runs(
-    db: Database, *, agent: str | None, status: RunStatus | None, limit: int, before: int | None
-) -> list[Run]:
-    """Newest first. `agent` finds removed agents of that name too; `before` is the id that the last page ended with."""
+def runs_by_id(db: Database, ids: Sequence[int]) -> list[Run]:
+    """Those runs, in that order."""
     found = rows(
         db,
-        _RUN
-        + """
-        WHERE (:agent IS NULL OR a.name_key = :agent) AND (:status IS NULL OR r.status = :status)
-            AND (:before IS NULL OR r.id < :before)
-        ORDER BY r.id DESC LIMIT :limit
-        """,
-        {"agent": _key_or_none(agent), "status": status, "before": before, "limit": limit},
+        _RUN + " WHERE r.id IN (SELECT value FROM json_each(?))",  # noqa: S608
+        (json.dumps(list(ids)),),
     )
-    return [_run_from(values) for values in found]
+    by_id = {values["id"]: run_from(values) for values in found}
+    return [by_id[run_id] for run_id in ids]
 
 
-def next_pending_run(db: Database, skip_agents: Collection[int]) -> Run | None:
-    """The pending run that has been due for longest, of an agent that is neither paused, removed nor to be skipped."""
+def next_pending_run(
+    db: Database,
+    *,
+    now: datetime,
+    skip_agents: Collection[int] = (),
+    at_most: Mapping[int, int] | None = None,
+) -> Run | None:
+    """The pending run that has been due for longest and may begin now.
+
+    Its agent is neither paused, removed nor to be skipped, and has fewer runs in work than `at_most` says of it, which is one where it
+    says nothing; without `at_most`, runs in work are not counted.
+    """
     found = row(
         db,
         _RUN  # noqa: S608 - both parts are constants
         + """
-        WHERE r.status = 'pending' AND a.paused = 0 AND a.removed_us IS NULL
-            AND r.agent_id NOT IN (SELECT value FROM json_each(?))
-        ORDER BY o.due_us, r.id LIMIT 1
+        WHERE r.status = 'pending' AND (r.not_before_us IS NULL OR r.not_before_us <= :now)
+            AND a.paused = 0 AND a.removed_us IS NULL AND r.agent_id NOT IN (SELECT value FROM json_each(:skip))
+            AND (:at_most IS NULL OR (SELECT count(*) FROM runs w WHERE w.agent_id = r.agent_id AND w.status = 'running')
+                < coalesce((SELECT value FROM json_each(:at_most) WHERE key = CAST(r.agent_id AS TEXT)), 1))
+        ORDER BY r.due_us, r.id LIMIT 1
         """,
-        (json.dumps(list(skip_agents)),),
+        {
+            "now": to_us(now),
+            "skip": json.dumps(list(skip_agents)),
+            "at_most": None if at_most is None else json.dumps(dict(at_most)),
+        },
     )
-    return None if found is None else _run_from(found)
+    return None if found is None else run_from(found)
+
+
+def earliest_not_before(db: Database, after: datetime) -> datetime | None:
+    """When the next pending run that has to wait may begin."""
+    found = row(
+        db,
+        "SELECT min(not_before_us) AS us FROM runs WHERE status = 'pending' AND not_before_us > ?",
+        (to_us(after),),
+    )
+    return None if found is None else from_us_or_none(found["us"])
+
+
+def unfinished_runs_of(db: Database, agent_id: int) -> list[Run]:
+    """Runs that wait, are in work or wait for an answer, in the order in which they came due."""
+    found = rows(
+        db,
+        _RUN + f" WHERE r.agent_id = ? AND r.status IN {_UNFINISHED} ORDER BY r.due_us, r.id",
+        (agent_id,),
+    )
+    return [run_from(values) for values in found]
+
+
+def count_unfinished(db: Database, agent_id: int) -> int:
+    return int(
+        scalar(
+            db,
+            f"SELECT count(*) FROM runs WHERE agent_id = ? AND status IN {_UNFINISHED}",  # noqa: S608
+            (agent_id,),
+        )
+    )
+
+
+def count_runs_since(db: Database, agent_id: int | None, since: datetime) -> int:
+    mine = "" if agent_id is None else " AND agent_id = :agent"
+    return int(
+        scalar(
+            db,
+            f"SELECT count(*) FROM runs WHERE created_us >= :since{mine}",  # noqa: S608
+            {"since": to_us(since), "agent": agent_id},
+        )
+    )
+
+
+def failures_in_a_row(db: Database, agent_id: int) -> int:
+    """Runs of the agent that failed since one had a result, and since the agent was changed or let run again."""
+    return int(
+        scalar(
+            db,
+            """
+            SELECT count(*) FROM runs r JOIN agents a ON a.id = r.agent_id
+            WHERE r.agent_id = :agent AND r.status = 'failed' AND r.finished_us > max(a.fresh_us, coalesce(
+                (SELECT max(finished_us) FROM runs WHERE agent_id = :agent AND status IN ('succeeded', 'unverified')), 0))
+            """,
+            {"agent": agent_id},
+        )
+    )
 
 
 def last_run_of(db: Database, agent_id: int) -> Run | None:
@@ -82,7 +162,7 @@ def last_run_of(db: Database, agent_id: int) -> Run | None:
         _RUN + " WHERE r.agent_id = ? AND r.started_us IS NOT NULL ORDER BY r.id DESC LIMIT 1",
         (agent_id,),
     )
-    return None if found is None else _run_from(found)
+    return None if found is None else run_from(found)
 
 
 def count_runs(db: Database, agent_id: int | None) -> dict[RunStatus, int]:
@@ -115,11 +195,17 @@ def result_of_run(db: Database, run_id: int) -> Result | None:
     return None if found is None else _result_from(found)
 
 
+def agent_ids_named(db: Database, name: str) -> list[int]:
+    """Every agent of that name, removed ones too."""
+    found = rows(db, "SELECT id FROM agents WHERE name_key = ? ORDER BY id", (name_key(name),))
+    return [int(values["id"]) for values in found]
+
+
 def _key_or_none(agent: str | None) -> str | None:
     return None if agent is None else name_key(agent)
 
 
-def _run_from(found: Row) -> Run:
+def run_from(found: Row) -> Run:
     return Run(
         id=found["id"],
         agent_id=found["agent_id"],
@@ -136,17 +222,18 @@ def _run_from(found: Row) -> Run:
         started_at=from_us_or_none(found["started_us"]),
         finished_at=from_us_or_none(found["finished_us"]),
         attempt=found["attempt"],
-        failures=0,
-        not_before=None,
-        retry_of=None,
-        replay_of=None,
-        energy_j=None,
-        cost_usd=0.0,
+        failures=found["failures"],
+        not_before=from_us_or_none(found["not_before_us"]),
+        retry_of=found["retry_of"],
+        replay_of=found["replay_of"],
+        energy_j=found["energy_j"],
+        cost_usd=found["cost_usd"],
         model=found["model"],
         prompt_tokens=found["prompt_tokens"],
         completion_tokens=found["completion_tokens"],
         model_s=found["model_s"],
         title=found["title"],
+        input=from_json_or_none(found["input"]),
     )
 
 

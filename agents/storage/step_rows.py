@@ -5,6 +5,7 @@ Runs in: store thread, inside the caller's transaction.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlite_utils import Database
@@ -47,13 +48,20 @@ def begin_step(db: Database, run_id: int, *, key: str, kind: StepKind, title: st
 
 
 def finish_step(
-    db: Database, step_id: int, *, output: Any, detail: str | None, usage: StepUsage, now_us: int
+    db: Database,
+    step_id: int,
+    *,
+    output: Any,
+    detail: str | None,
+    usage: StepUsage,
+    route: str | None = None,
+    now_us: int,
 ) -> Step:
     _require_running(_step(db, step_id), StepStatus.SUCCEEDED)
     db.execute(
         """
         UPDATE steps SET status = ?, output = ?, detail = ?, prompt_tokens = ?, completion_tokens = ?, prefill_s = ?,
-            decode_s = ?, finished_us = ?
+            decode_s = ?, energy_j = ?, cost_usd = ?, route = ?, finished_us = ?
         WHERE id = ?
         """,
         (
@@ -64,6 +72,9 @@ def finish_step(
             usage.completion_tokens,
             usage.prefill_s,
             usage.decode_s,
+            usage.energy_j,
+            usage.cost_usd,
+            route,
             now_us,
             step_id,
         ),
@@ -126,6 +137,7 @@ def _step_from(found: Row) -> Step:
         finished_at=from_us_or_none(found["finished_us"]),
         detail=found["detail"],
         error=found["error"],
-        usage=usage_from(found),
+        usage=replace(usage_from(found), energy_j=found["energy_j"], cost_usd=found["cost_usd"]),
+        route=found["route"],
         output=None if found["output"] is None else from_json(found["output"]),
     )

@@ -14,12 +14,15 @@ from agents.clock import Clock
 from agents.credentials import ResolvedKey
 from agents.errors import StoreProblem
 from agents.storage.agent_store import AgentStore
+from agents.storage.budget_store import BudgetStore
 from agents.storage.conversation_store import ConversationStore
 from agents.storage.driver import let_log_grow, merge_log, scalar
 from agents.storage.file_store import FileStore
+from agents.storage.incident_store import IncidentStore
 from agents.storage.meta_store import MetaStore
 from agents.storage.opening import open_database
 from agents.storage.run_store import RunStore
+from agents.storage.schedule_store import ScheduleStore
 from agents.storage.writer import Writer
 
 
@@ -31,6 +34,9 @@ class Store:
         self.encrypted = encrypted
         self.agents = AgentStore(writer, clock)
         self.runs = RunStore(writer, clock)
+        self.schedule = ScheduleStore(writer, clock)
+        self.budgets = BudgetStore(writer, clock)
+        self.incidents = IncidentStore(writer)
         self.files = FileStore(writer)
         self.conversations = ConversationStore(writer, clock)
         self.meta = MetaStore(writer)

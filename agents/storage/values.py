@@ -78,8 +78,16 @@ def to_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def to_json_or_none(value: Any) -> str | None:
+    return None if value is None else to_json(value)
+
+
 def from_json(value: str) -> Any:
     return json.loads(value)
+
+
+def from_json_or_none(value: str | None) -> Any:
+    return None if value is None else from_json(value)
 
 
 def name_key(name: str) -> str:

@@ -19,7 +19,7 @@ from agents.storage import ledger, step_rows
 from agents.storage.driver import rows
 from agents.storage.opening import open_database
 from agents.storage.run_rows import count_runs, get_run, next_pending_run
-from tests.agents.storage.databases import NO_KEY, occurrence
+from tests.agents.storage.databases import DUE, NO_KEY, occurrence
 
 RESULT = NewResult(title="t", summary="s", action_items=(), category="c")
 KEYS = st.sampled_from(["a", "b", "c", "d"])
@@ -66,9 +66,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(target=runs, key=KEYS)
     def record(self, key: str) -> int:
         with self.db.atomic():
-            run = ledger.record_occurrence(
-                self.db, occurrence(1, key), file_state=None, now_us=next(self.now_us)
-            )
+            run = ledger.record_occurrence(self.db, occurrence(1, key), now_us=next(self.now_us))
         assert (run is None) == (key in self.by_key and self.by_key[key] not in self.lost)
         if run is not None:
             self.by_key[key] = run.id
@@ -183,7 +181,7 @@ class Ledger(RuleBasedStateMachine):
     def the_next_run_is_pending_when_any_is(self) -> None:
         if not hasattr(self, "db"):
             return
-        following = next_pending_run(self.db, ())
+        following = next_pending_run(self.db, now=DUE)
         pending = {run_id for run_id, status in self.expected.items() if status is RunStatus.PENDING}
         assert (following.id in pending) if following else not pending
 

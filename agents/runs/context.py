@@ -1,4 +1,4 @@
-"""What a run's work may do: begin and end steps that are on disk at once, and ask the model.
+"""What a run's work may do: begin and end steps that are on disk at once, ask the model, and change something outside once.
 
 Runs in: the runtime's event loop. A step that already has a stored output is not executed again: that is how a run goes on after a crash.
 """
@@ -6,10 +6,9 @@ Runs in: the runtime's event loop. A step that already has a stored output is no
 from __future__ import annotations
 
 import json
-import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,27 +16,20 @@ from agents import contract, views
 from agents.core import Run, Step, StepKind, StepStatus, StepUsage
 from agents.errors import HearthError
 from agents.events import EventBus
-from agents.models.usage import step_usage
-from agents.runs.prefixes import Fixed, prefix_name
-from engine.core import (
-    Delta,
-    Finished,
-    FinishReason,
-    JsonSchema,
-    Message,
-    PinnedPrefix,
-    Prefill,
-    Priority,
-    Request,
-    Restarted,
-    SamplingParams,
-)
-from engine.errors import EngineError, EngineStopped
+from agents.runs.asking import Asker
+from agents.runs.budget import Amount
+from agents.runs.effects import Change, EffectStore, make_once
+from agents.runs.prefixes import Fixed
+from agents.runs.replaying import brought_by
+from agents.runs.spending import Purse
+from agents.runs.work_time import WorkTime
+from engine.core import Finished, FinishReason, JsonSchema, Message, SamplingParams
+from engine.errors import EngineError
 from engine.supervisor import Engine
 
-PROGRESS_INTERVAL_S = 0.25
-ENGINE_CAME_BACK = "The engine ended unexpectedly and was started again; the step in work is repeated."
 INTERNAL_ERROR = "An internal error ended this step; the log names the place in the code."
+REPLAYED = "Taken over from the run that is replayed."
+NOT_REPLAYED = "Not done again: this is a replay."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +41,16 @@ class StepOutcome:
     usage: StepUsage = field(default_factory=StepUsage)
 
 
-class StepStore(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Text that the model wrote."""
+
+    text: str = field(repr=False)
+    was_cut: bool  # it came to the end of its room
+    usage: StepUsage
+
+
+class StepStore(EffectStore, Protocol):
     """The part of the run store that steps need."""
 
     async def begin_step(self, run_id: int, *, key: str, kind: StepKind, title: str) -> Step: ...
@@ -57,19 +58,48 @@ class StepStore(Protocol):
         self, step_id: int, *, output: Any, detail: str | None, usage: StepUsage
     ) -> Step: ...
     async def fail_step(self, step_id: int, *, status: StepStatus, error: str) -> Step: ...
+    async def occurrence_files(self, occurrence_id: int) -> list[tuple[Path, str, int]]: ...
 
 
 class RunContext:
     """One run in work."""
 
     def __init__(
-        self, *, run: Run, store: StepStore, engine: Engine, bus: EventBus, granted: tuple[Path, ...]
+        self,
+        *,
+        run: Run,
+        store: StepStore,
+        engine: Engine,
+        bus: EventBus,
+        granted: tuple[Path, ...],
+        now: datetime,
+        asker: Asker,
+        purse: Purse,
+        work_time: WorkTime,
+        recorded: Mapping[str, Step],
+        at: Callable[[str], None],
     ) -> None:
+        """`recorded` are the finished steps of the run that this one replays; `at` is told each boundary of a step."""
         self.run = run
         self.engine = engine
         self.granted = granted  # the folders that the agent may read now, whatever its revision says
+        self.now = now  # when this attempt began
         self._store = store
         self._bus = bus
+        self._asker = asker
+        self._purse = purse
+        self._work_time = work_time
+        self._recorded = recorded
+        self._at = at
+
+    @property
+    def brought(self) -> Any:
+        """What the trigger brought, as a JSON value."""
+        return brought_by(self.run)
+
+    async def files(self) -> list[tuple[Path, str, int]]:
+        """Path, hash and size in bytes of the files that this run stands for, where it stands for many."""
+        return await self._store.occurrence_files(self.run.occurrence_id)
 
     async def step(
         self, *, key: str, kind: StepKind, title: str, work: Callable[[Step], Awaitable[StepOutcome]]
@@ -79,19 +109,33 @@ class RunContext:
         if step.status is StepStatus.SUCCEEDED:
             return step.output
         self._publish(step)
-        try:
-            outcome = await work(step)
-        except (HearthError, EngineError) as error:
-            await self._fail(step, str(error))
-            raise
-        except Exception:
-            await self._fail(step, INTERNAL_ERROR)
-            raise
+        self._at("step begun")
+        outcome = self._replayed(step) or await self._worked(step, work)
+        self._at("step worked")
         step = await self._store.finish_step(
             step.id, output=outcome.output, detail=outcome.detail, usage=outcome.usage
         )
+        self._at("step saved")
         self._publish(step)
         return step.output
+
+    async def change(
+        self, *, key: str, title: str, request: Any, change: Change, detail: str | None = None
+    ) -> Any:
+        """Makes one change outside of Hearth, once for the run however often it is attempted; its outcome.
+
+        In a replay nothing is changed, and the outcome is None.
+        """
+
+        async def work(_: Step) -> StepOutcome:
+            async with self._purse.reserved(Amount(tool_calls=1)) as spent:
+                outcome = await make_once(
+                    self._store, self.run.id, key=key, request=request, change=change, at=self._at
+                )
+                spent.amount = Amount(tool_calls=1)
+            return StepOutcome(output=outcome, detail=detail)
+
+        return await self.step(key=key, kind=StepKind.EFFECT, title=title, work=work)
 
     async def ask(
         self,
@@ -108,39 +152,49 @@ class RunContext:
 
         Raises EngineError when the model can't answer, also when the answer did not fit `max_tokens`.
         """
-        request = Request(
-            id=f"run-{self.run.id}-{step.seq}-{uuid.uuid4().hex[:8]}",
-            messages=messages,
-            sampling=SamplingParams(max_tokens=max_tokens, temperature=0.0),
-            constraint=JsonSchema(schema=schema),
-            priority=Priority.BACKGROUND,
-            prefix=None if fixed is None else self._prefix(fixed),
+        sampling = SamplingParams(max_tokens=max_tokens, temperature=0.0)
+        finished, usage = await self._asker.ask(
+            step, messages=messages, sampling=sampling, constraint=JsonSchema(schema=schema), fixed=fixed
         )
-        finished = await self._follow(step, request)
-        if finished.finish_reason is not FinishReason.STOP:
+        if not _is_whole(finished):
             raise EngineError("The model's answer was cut before it was complete; run the document again.")
-        return json.loads(finished.text), step_usage(finished.usage)
+        return json.loads(finished.text), usage
 
-    def _prefix(self, fixed: Fixed) -> PinnedPrefix:
-        return PinnedPrefix(name=prefix_name(self.run.agent_id, fixed.prompt), n_messages=fixed.n_messages)
+    async def ask_text(
+        self,
+        *,
+        step: Step,
+        messages: tuple[Message, ...],
+        sampling: SamplingParams,
+        fixed: Fixed | None = None,
+    ) -> Answer:
+        """Asks the model for plain text. Raises EngineError when it can't answer."""
+        finished, usage = await self._asker.ask(
+            step, messages=messages, sampling=sampling, constraint=None, fixed=fixed
+        )
+        return Answer(text=finished.text, was_cut=not _is_whole(finished), usage=usage)
 
-    async def _follow(self, step: Step, request: Request) -> Finished:
-        progress = _Progress(self._bus, self.run.id, step.seq)
-        finished: Finished | None = None
-        async for event in self.engine.stream(request):
-            match event:
-                case Prefill():
-                    progress.read(event.done_tokens, event.total_tokens)
-                case Delta():
-                    progress.wrote(event.tokens)
-                case Restarted():
-                    progress = _Progress(self._bus, self.run.id, step.seq)
-                    self._bus.publish(contract.Notice(level=contract.NoticeLevel.INFO, text=ENGINE_CAME_BACK))
-                case Finished():
-                    finished = event
-        if finished is None:
-            raise EngineStopped("The engine was stopped before the answer was complete.")
-        return finished
+    def _replayed(self, step: Step) -> StepOutcome | None:
+        """What a replay takes over; None where the step is executed."""
+        if not self.run.replay_of or step.kind is StepKind.MODEL:
+            return None
+        earlier = self._recorded.get(step.key)
+        if earlier is not None:
+            return StepOutcome(output=earlier.output, detail=earlier.detail or REPLAYED)
+        return StepOutcome(output=None, detail=NOT_REPLAYED) if step.kind is StepKind.EFFECT else None
+
+    async def _worked(self, step: Step, work: Callable[[Step], Awaitable[StepOutcome]]) -> StepOutcome:
+        self._work_time.begin_step(step.title)
+        try:
+            return await work(step)
+        except (HearthError, EngineError) as error:
+            await self._fail(step, str(error))
+            raise
+        except Exception:
+            await self._fail(step, INTERNAL_ERROR)
+            raise
+        finally:
+            self._work_time.end_step()
 
     async def _fail(self, step: Step, error: str) -> None:
         self._publish(await self._store.fail_step(step.id, status=StepStatus.FAILED, error=error))
@@ -149,41 +203,6 @@ class RunContext:
         self._bus.publish(contract.StepChanged(run_id=self.run.id, step=views.step_info(step)))
 
 
-class _Progress:
-    """Counts a stream's tokens and tells about them a few times a second."""
-
-    def __init__(self, bus: EventBus, run_id: int, seq: int) -> None:
-        self._bus = bus
-        self._run_id = run_id
-        self._seq = seq
-        self._prompt = (0, 0)
-        self._completion = 0
-        self._first_token_at: float | None = None
-        self._told_at = 0.0
-
-    def read(self, done_tokens: int, total_tokens: int) -> None:
-        self._prompt = (done_tokens, total_tokens)
-        self._tell()
-
-    def wrote(self, tokens: int) -> None:
-        if self._first_token_at is None:
-            self._first_token_at = time.monotonic()
-        self._completion += tokens
-        self._tell()
-
-    def _tell(self) -> None:
-        now = time.monotonic()
-        if now - self._told_at < PROGRESS_INTERVAL_S:
-            return
-        self._told_at = now
-        elapsed_s = now - self._first_token_at if self._first_token_at is not None else 0.0
-        self._bus.publish(
-            contract.RunProgress(
-                run_id=self._run_id,
-                seq=self._seq,
-                done_prompt_tokens=self._prompt[0],
-                total_prompt_tokens=self._prompt[1],
-                completion_tokens=self._completion,
-                tokens_per_s=round(self._completion / elapsed_s, 1) if elapsed_s > 0.2 else None,
-            )
-        )
+def _is_whole(finished: Finished) -> bool:
+    """Whether the model ended its answer itself; every other end cut it."""
+    return finished.finish_reason is FinishReason.STOP

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from agents.core import Effect, EffectKind
@@ -41,6 +42,10 @@ class Change(Protocol):
     is_idempotent: bool  # making it twice is the same as making it once
     doubt: str  # one sentence: nobody knows whether it happened
 
+    def file_of(self, request: Any) -> tuple[Path, str] | None:
+        """Path and sha256 of the file that it writes, if it writes one: its own agent is not woken by that."""
+        ...
+
     async def find(self, request: Any) -> Found: ...
     async def perform(self, request: Any) -> Any: ...
 
@@ -48,7 +53,16 @@ class Change(Protocol):
 class EffectStore(Protocol):
     """The part of the run store that effects need."""
 
-    async def put_effect(self, run_id: int, key: str, kind: EffectKind, request: Any) -> Effect: ...
+    async def put_effect(
+        self,
+        run_id: int,
+        key: str,
+        kind: str,
+        request: Any,
+        *,
+        path: Path | None = None,
+        content_hash: str | None = None,
+    ) -> Effect: ...
     async def settle_effect(self, run_id: int, key: str, outcome: Any) -> Any: ...
     async def effects(self, run_id: int) -> list[Effect]: ...
 
@@ -67,7 +81,8 @@ async def make_once(
     `at` is called with the name of each boundary that a crash could fall on. Raises what `perform` raises, or Unverified.
     """
     intended_before = any(effect.key == key for effect in await store.effects(run_id))
-    effect = await store.put_effect(run_id, key, change.kind, request)
+    path, content_hash = change.file_of(request) or (None, None)
+    effect = await store.put_effect(run_id, key, change.kind, request, path=path, content_hash=content_hash)
     at("effect intended")
     if effect.outcome is not None:
         return effect.outcome

@@ -12,6 +12,7 @@ class FixedPrompt(StrEnum):
     PART = "part"
     WHOLE = "whole"
     QUOTED_WHOLE = "quoted-whole"  # asked again when an answer was not grounded
+    WRITE = "write"
 
 
 @dataclass(frozen=True, kw_only=True)

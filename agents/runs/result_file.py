@@ -72,6 +72,9 @@ class WriteFile:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def file_of(self, request: Any) -> tuple[Path, str]:
+        return Path(request["path"]), request["sha256"]
+
     async def find(self, request: Any) -> Found:
         return await asyncio.to_thread(self._find, request)
 

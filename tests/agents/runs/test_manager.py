@@ -18,11 +18,14 @@ from agents.events import EventBus
 from agents.models.local import EnginePool
 from agents.runs.context import RunContext
 from agents.runs.digest import digest_document
-from agents.runs.manager import CANCELLED_BY_USER, INTERNAL_ERROR, MAX_AT_ONCE, RunManager, Workflow
+from agents.runs.dispatching import MAX_AT_ONCE
+from agents.runs.executing import Workflow
+from agents.runs.manager import CANCELLED_BY_USER, RunManager
 from agents.runs.prefixes import prefix_names
+from agents.runs.settling import INTERNAL_ERROR
 from agents.storage import Store
 from engine.core import JsonSchema, Request
-from engine.errors import EngineDied, ModelSetAside
+from engine.errors import EngineBusy, EngineDied, ModelSetAside
 from engine.fakes import ScriptedEngine
 from engine.model import ModelSpec
 from tests.agents.conftest import FakeClock, definition_of, occurrence_of
@@ -68,6 +71,7 @@ class House:
             workflow=workflow,
             on_change=self._noted,
             on_store_trouble=self.trouble.append,
+            clock=clock,
         )
         self.noted: list[str] = []
 
@@ -288,13 +292,41 @@ async def test_an_answer_beside_the_document_is_replaced_by_quotes(
     assert result.title == "Spring"
 
 
-async def test_an_engine_that_gives_up_fails_the_run_with_its_reason(
+async def test_an_engine_that_gives_up_again_and_again_fails_the_run_with_its_reason(
     store: Store, clock: FakeClock, agent: Agent, document: Path
 ) -> None:
     run = await record(store, agent, document, clock)
-    async with house(store, clock, ScriptedEngine([EngineDied("The engine ended twice.")])) as made:
+    died = EngineDied("The engine ended twice.")
+    async with house(store, clock, ScriptedEngine([died, died, died])) as made:
+        for failures in (1, 2):
+            while (waiting := await made.until(run, RunStatus.PENDING)).failures < failures:
+                await asyncio.sleep(0.01)
+            assert waiting.reason == "The engine ended twice."
+            assert waiting.not_before is not None
+            assert waiting.not_before > clock.now()
+            clock.advance(100)
+            made.manager.poke()
         failed = await made.until(run, RunStatus.FAILED)
     assert failed.reason == "The engine ended twice."
+    assert (failed.attempt, failed.failures) == (3, 2)
+    assert len(made.engine.requests) == 3
+
+
+async def test_a_failure_that_passes_is_tried_again_from_the_last_finished_step(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    engine = ScriptedEngine([EngineBusy("Too much at once."), "unused"])
+    async with house(store, clock, engine) as made:
+        while (await store.runs.get(run.id)).failures == 0:
+            await asyncio.sleep(0.01)
+        document.write_text("Something else altogether stands here now.")
+        engine._answer = first_choice
+        clock.advance(60)
+        made.manager.poke()
+        done = await made.until(run, RunStatus.SUCCEEDED)
+    assert done.title == "Spring"
+    assert (done.attempt, done.failures) == (2, 1)
 
 
 async def test_a_bug_in_a_workflow_fails_its_run_and_not_the_worker(
@@ -312,7 +344,7 @@ async def test_a_bug_in_a_workflow_fails_its_run_and_not_the_worker(
 async def test_a_full_disk_is_told_once_and_the_run_goes_on_when_there_is_room(
     store: Store, clock: FakeClock, agent: Agent, document: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agents.runs.manager.RETRY_S", 0.05)
+    monkeypatch.setattr("agents.runs.dispatching.RETRY_S", 0.05)
     full = True
 
     def only_with_room(call: Callable) -> Callable:
@@ -426,7 +458,7 @@ async def test_a_run_that_can_not_even_begin_fails_and_the_others_go_on(
 async def test_a_stop_does_not_wait_for_the_rest_after_a_bug(
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agents.runs.manager.RETRY_S", 3_600.0)
+    monkeypatch.setattr("agents.runs.dispatching.RETRY_S", 3_600.0)
     looking, stopped = asyncio.Event(), asyncio.Event()
 
     async def bug_after_the_stop(**_: object) -> None:

@@ -18,7 +18,7 @@ from agents.surroundings.bus import call, disconnect, ended, open_bus
 
 RETRY_S = 60.0  # without a bus, or after it went away
 _NAME, _PATH, _MANAGER = "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
-_RULE = f"type='signal',interface='{_MANAGER}',member='PrepareForSleep',path='{_PATH}'"
+_RULE = f"type='signal',sender='{_NAME}',interface='{_MANAGER}',member='PrepareForSleep',path='{_PATH}'"
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +70,12 @@ class LogindSignals:
         awake: Callable[[], Awaitable[None]],
     ) -> None:
         """Until the connection ends."""
-        signals: asyncio.Queue[bool | None] = asyncio.Queue()
+        signals: asyncio.Queue[Message | None] = asyncio.Queue()
 
         def arrived(message: Message) -> None:
             is_signal = message.message_type is MessageType.SIGNAL and message.interface == _MANAGER
             if is_signal and message.member == "PrepareForSleep" and message.signature == "b":
-                signals.put_nowait(message.body[0])
+                signals.put_nowait(message)
 
         bus.add_message_handler(arrived)
         end = asyncio.create_task(ended(bus), name="logind-end")
@@ -83,8 +83,10 @@ class LogindSignals:
         try:
             await call(bus, _to_bus("AddMatch", _RULE))
             await self._take(bus)
-            while (sleeping := await signals.get()) is not None:
-                if sleeping:
+            while (signal := await signals.get()) is not None:
+                if not await _is_from_logind(bus, signal):
+                    continue
+                if signal.body[0]:
                     try:
                         await about_to_sleep()
                     finally:
@@ -119,12 +121,18 @@ class LogindSignals:
             os.close(lock)
 
 
-def _to_bus(member: str, rule: str) -> Message:
+async def _is_from_logind(bus: MessageBus, signal: Message) -> bool:
+    """The rule keeps out what others broadcast, but not what somebody sends to us alone."""
+    reply = await call(bus, _to_bus("GetNameOwner", _NAME))
+    return reply is not None and reply.body[0] == signal.sender
+
+
+def _to_bus(member: str, text: str) -> Message:
     return Message(
         destination="org.freedesktop.DBus",
         path="/org/freedesktop/DBus",
         interface="org.freedesktop.DBus",
         member=member,
         signature="s",
-        body=[rule],
+        body=[text],
     )

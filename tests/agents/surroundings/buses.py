@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from dbus_fast import PropertyAccess
+from dbus_fast import Message, MessageType, PropertyAccess
 from dbus_fast.aio import MessageBus
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
@@ -142,6 +142,29 @@ class FakeLogind:
         self._bus.export("/org/freedesktop/login1", self.manager)
         self._bus.export("/org/freedesktop/login1/session/auto", self.session)
         await self._bus.request_name("org.freedesktop.login1")
+
+    async def whisper_sleep_to_everybody(self) -> None:
+        """The signal of a sleep, sent to each program on the bus alone: that passes by what they have subscribed to."""
+        assert self._bus is not None
+        to_bus = {
+            "destination": "org.freedesktop.DBus",
+            "path": "/org/freedesktop/DBus",
+            "interface": "org.freedesktop.DBus",
+        }
+        names = await self._bus.call(Message(**to_bus, member="ListNames"))
+        for name in names.body[0]:
+            if name.startswith(":"):
+                await self._bus.send(
+                    Message(
+                        destination=name,
+                        path="/org/freedesktop/login1",
+                        interface="org.freedesktop.login1.Manager",
+                        member="PrepareForSleep",
+                        message_type=MessageType.SIGNAL,
+                        signature="b",
+                        body=[True],
+                    )
+                )
 
     async def stop(self) -> None:
         self.manager.close()

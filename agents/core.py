@@ -347,8 +347,6 @@ class Effect:
     kind: str
     request: Any = field(repr=False)  # JSON value
     outcome: Any = field(default=None, repr=False)  # JSON value, never null once it is known
-    path: Path | None = None  # of the file that it writes, if it writes one
-    content_hash: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

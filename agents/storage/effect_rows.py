@@ -14,7 +14,7 @@ from agents.core import Effect
 from agents.errors import Conflict, NotFound
 from agents.storage.driver import Row, insert, row, rows
 from agents.storage.run_rows import get_run
-from agents.storage.values import from_json, from_json_or_none, from_path, from_path_or_none, to_json, to_path
+from agents.storage.values import from_json, from_json_or_none, from_path, to_json, to_path
 
 
 def put_effect(
@@ -31,17 +31,20 @@ def put_effect(
     """Stores the intent, or returns what an earlier attempt left under that key: its request, and its outcome if known."""
     found = _effect(db, run_id, key)
     if found is None:
+        agent_id = get_run(db, run_id).agent_id
         values: Row = {
             "run_id": run_id,
-            "agent_id": get_run(db, run_id).agent_id,
             "key": key,
             "kind": kind,
             "request": to_json(request),
-            "path": to_path(path),
-            "content_hash": content_hash,
             "created_us": now_us,
         }
         insert(db, "effects", values)
+        if path is not None and content_hash is not None:
+            db.execute(
+                "INSERT OR IGNORE INTO written_files (agent_id, path, content_hash) VALUES (?, ?, ?)",
+                (agent_id, to_path(path), content_hash),
+            )
         found = _effect(db, run_id, key)
     assert found is not None  # it has just been inserted
     return _effect_from(found)
@@ -75,11 +78,7 @@ def list_effects(db: Database, run_id: int) -> list[Effect]:
 
 def files_written(db: Database, agent_id: int) -> set[tuple[Path, str]]:
     """Path and hash of every file that the agent wrote, or was about to write when its runtime died."""
-    found = rows(
-        db,
-        "SELECT path, content_hash FROM effects WHERE agent_id = ? AND path IS NOT NULL AND content_hash IS NOT NULL",
-        (agent_id,),
-    )
+    found = rows(db, "SELECT path, content_hash FROM written_files WHERE agent_id = ?", (agent_id,))
     return {(from_path(values["path"]), values["content_hash"]) for values in found}
 
 
@@ -94,6 +93,4 @@ def _effect_from(found: Row) -> Effect:
         kind=found["kind"],
         request=from_json(found["request"]),
         outcome=from_json_or_none(found["outcome"]),
-        path=from_path_or_none(found["path"]),
-        content_hash=found["content_hash"],
     )

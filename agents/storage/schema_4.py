@@ -156,20 +156,25 @@ _ADDED_TABLES = (
     CREATE TABLE effects (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         run_id INTEGER NOT NULL REFERENCES runs (id),
-        agent_id INTEGER NOT NULL REFERENCES agents (id),
         key TEXT NOT NULL,
         kind TEXT NOT NULL,
         request TEXT NOT NULL,
         outcome TEXT,
-        path ANY,
-        content_hash TEXT,
         created_us INTEGER NOT NULL,
         settled_us INTEGER,
         UNIQUE (run_id, key),
         CHECK ((outcome IS NULL) = (settled_us IS NULL))
     ) STRICT
     """,
-    "CREATE INDEX effects_on_files ON effects (agent_id, path, content_hash) WHERE path IS NOT NULL",
+    # What an agent wrote itself never wakes it, also when the run that wrote it is forgotten.
+    """
+    CREATE TABLE written_files (
+        agent_id INTEGER NOT NULL REFERENCES agents (id),
+        path ANY NOT NULL,
+        content_hash TEXT NOT NULL,
+        PRIMARY KEY (agent_id, path, content_hash)
+    ) STRICT, WITHOUT ROWID
+    """,
     # A day is the user's calendar day, as YYYY-MM-DD. Until it is settled, a reservation counts in full.
     """
     CREATE TABLE reservations (

@@ -21,6 +21,7 @@ from agents.storage.file_store import FileStore
 from agents.storage.incident_store import IncidentStore
 from agents.storage.meta_store import MetaStore
 from agents.storage.opening import open_database
+from agents.storage.retention import Retention
 from agents.storage.run_store import RunStore
 from agents.storage.schedule_store import ScheduleStore
 from agents.storage.writer import Writer
@@ -37,6 +38,7 @@ class Store:
         self.schedule = ScheduleStore(writer, clock)
         self.budgets = BudgetStore(writer, clock)
         self.incidents = IncidentStore(writer)
+        self.retention = Retention(writer)
         self.files = FileStore(writer)
         self.conversations = ConversationStore(writer, clock)
         self.meta = MetaStore(writer)

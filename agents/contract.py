@@ -13,15 +13,24 @@ fields and have ranges; answers may gain fields within one API version. Times ar
     DELETE /v1/agents/{name}                 204 (its runs and results stay readable)
     POST   /v1/agents/{name}/pause|resume    AgentInfo
     POST   /v1/agents/{name}/run             RunNow -> RunsStarted
-    GET    /v1/runs?agent=&status=&limit=&before=   list[RunInfo], newest first
+    GET    /v1/agents/{name}/next?n=&start=&end=    list[DueTime]: what its timed triggers would do; past weeks too
+    POST   /v1/agents-switch                 AgentsSwitch -> AgentsSwitched: one switch that stops all agents
+    POST   /v1/hooks/{hook}                  any JSON up to 64 KB -> HookTaken (202); the header Idempotency-Key makes it once
+    GET    /v1/occurrences?agent=&status=&since=&until=&limit=&before=   list[OccurrenceInfo], newest first
+    GET    /v1/occurrences/{id}              OccurrenceDetail
+    GET    /v1/runs?agent=&status=&trigger=&search=&since=&until=&limit=&before=   list[RunInfo], newest first
+    GET    /v1/timeline?since=&until=&limit= list[RunInfo] that were in work in between, the earliest first
     GET    /v1/runs/{id}                     RunDetail
     POST   /v1/runs/{id}/cancel              RunInfo
+    POST   /v1/runs/{id}/retry               RunInfo (201): the same work as a new run
+    POST   /v1/runs/{id}/replay              Replay -> RunInfo (201): its model steps anew, on what the others left
     GET    /v1/results?agent=&limit=&before= list[ResultInfo], newest first
     GET    /v1/conversations                 list[ConversationInfo], last used first
     GET    /v1/conversations/{id}            ConversationDetail
     DELETE /v1/conversations/{id}            204
     POST   /v1/chat                          ChatRequest -> server-sent events; each `data:` line is a ChatEvent
     POST   /v1/engine/retry                  EngineInfo: tries a model again that was set aside
+    POST   /v1/presence                      Presence, 204: what the desktop can tell about the user
     GET    /v1/recovery-code                 RecoveryCode, until somebody said that it was shown
     POST   /v1/recovery-code/shown           204
     POST   /v1/stop                          202; the runtime ends in order
@@ -85,6 +94,52 @@ class EngineInfo(_Answer):
     memory_bytes: int | None = None  # that the loaded model takes
 
 
+class IncidentInfo(_Answer):
+    """Something that went wrong with Hearth itself, and what was done about it."""
+
+    at: datetime
+    kind: str
+    detail: str
+
+
+class SchedulerInfo(_Answer):
+    """Whether due times are looked at."""
+
+    last_tick: datetime | None = None  # when they were last looked at without trouble
+    next_due: datetime | None = None  # the earliest one that is armed
+    trouble: str | None = None  # why they can't be claimed at the moment
+    incidents: list[IncidentInfo] = []  # the newest first
+
+
+class GovernorInfo(_Answer):
+    """Whether background work may use the machine now; agents with a power class of their own may wait longer."""
+
+    action: Literal["run", "throttle", "pause"] = "run"
+    reason: str | None = None  # one sentence when it is not "run"
+
+
+class AgentsSwitch(_Request):
+    """Stops everything that agents do, or lets them go on."""
+
+    stopped: bool
+
+
+class AgentsSwitched(_Answer):
+    """How the switch stands."""
+
+    stopped: bool
+    reason: str | None = None
+    at: datetime | None = None
+
+
+class Presence(_Request):
+    """What a desktop sees of its user; what it can't see is None."""
+
+    idle_s: float | None = Field(default=None, ge=0)
+    full_screen: bool | None = None
+    locked: bool | None = None
+
+
 class Status(_Answer):
     """GET /v1/status."""
 
@@ -102,6 +157,9 @@ class Status(_Answer):
     runs_running: int
     last_tick: datetime | None = None  # when the scheduler last looked at the folders
     next_tick: datetime | None = None
+    scheduler: SchedulerInfo = SchedulerInfo()
+    governor: GovernorInfo = GovernorInfo()
+    agents_stopped: str | None = None  # why no agent works: the one switch was used
     notices: list[str] = []  # sentences that the user should read, newest last
 
 
@@ -136,7 +194,13 @@ class AgentInfo(_Answer):
     description: str
     kind: str
     paused: bool
+    paused_reason: str | None = None  # when Hearth paused it; None when the user did
     revision: int
+    triggers: list[str] = []  # in words: "every weekday at 08:00"
+    next_due: datetime | None = None  # armed; None where no trigger is timed
+    next_due_words: str | None = None  # "tomorrow, Tuesday at 08:00"
+    woken: int = 0  # how often something made it due
+    free: int = 0  # how many of these a gate ended before anything was spent
     folders: list[str]
     patterns: list[str]
     problem: str | None = None  # why it can't work at the moment: a folder is missing
@@ -161,6 +225,9 @@ class AgentDetail(AgentInfo):
     asks: list[str]  # what it may touch, in words
     model: str
     notify: str
+    gates: list[str] = []  # in words
+    policies: list[str] = []  # in words; what stands at its default is left out
+    write_folder: str | None = None
     revisions: list[RevisionInfo]
 
 
@@ -178,8 +245,18 @@ class FoldersChange(_Request):
     folders: list[str] = Field(max_length=50)
 
 
+class DueTime(_Answer):
+    """One due time, past or to come, as a timed trigger of an agent makes it."""
+
+    at: datetime
+    words: str  # by the user's clock
+    trigger: str  # in words
+    note: str | None = None  # what daylight saving did to it
+    armed: bool = False  # it is a row already
+
+
 class RunNow(_Request):
-    """Looks at the folders at once; with `file`, digests that file again even if this version was handled."""
+    """Works at once: looks at the folders, or writes; with `file`, on that file even if this version was handled."""
 
     file: str | None = Field(default=None, max_length=4096)
 
@@ -189,6 +266,75 @@ class RunsStarted(_Answer):
 
     runs: list[RunInfo]
     message: str  # one sentence: "2 new files.", "Nothing new in /home/me/Inbox."
+
+
+# --- due times -----------------------------------------------------------------------------------
+
+
+OccurrenceStatusWord = Literal[
+    "scheduled",
+    "claimed",
+    "pending",
+    "running",
+    "waiting_for_approval",
+    "succeeded",
+    "unverified",
+    "failed",
+    "missed",
+    "skipped",
+    "cancelled",
+]
+
+TriggerWord = Literal[
+    "cron",
+    "interval",
+    "once",
+    "file_changed",
+    "start",
+    "wake",
+    "idle",
+    "webhook",
+    "result",
+    "manual",
+]
+
+
+class OccurrenceInfo(_Answer):
+    """One due time in the ledger."""
+
+    id: int
+    agent: str
+    trigger: TriggerWord
+    due_at: datetime
+    status: OccurrenceStatusWord
+    reason: str | None = None
+    created_at: datetime
+    claimed_at: datetime | None = None
+    file: str | None = None
+    n_due: int = 1  # due times that the row stands for
+    run_id: int | None = None
+
+
+class GateInfo(_Answer):
+    """What one gate said."""
+
+    gate: str
+    open: bool
+    detail: str
+
+
+class OccurrenceDetail(OccurrenceInfo):
+    """One due time with what its gates said."""
+
+    gates: list[GateInfo] = []
+
+
+class HookTaken(_Answer):
+    """A webhook's call is a row now; `repeated` when a call with that key had been taken before."""
+
+    occurrence_id: int | None = None  # None for a repeated one
+    agent: str
+    repeated: bool = False
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -223,6 +369,12 @@ class RunInfo(_Answer):
     tokens: int = 0  # prompt and completion
     tokens_per_s: float | None = None
     title: str | None = None  # of its result
+    failures: int = 0  # attempts that failed and were followed by another
+    not_before: datetime | None = None  # of a pending run: when it is tried again
+    retry_of: int | None = None
+    replay_of: int | None = None
+    energy_j: float | None = None  # None where no meter tells
+    cost_usd: float = 0.0
 
 
 class StepInfo(_Answer):
@@ -239,6 +391,9 @@ class StepInfo(_Answer):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_per_s: float | None = None
+    energy_j: float | None = None
+    cost_usd: float = 0.0
+    route: str | None = None  # where the model ran
 
 
 class ResultInfo(_Answer):
@@ -262,6 +417,15 @@ class RunDetail(RunInfo):
     content_hash: str | None = None
     steps: list[StepInfo]
     result: ResultInfo | None = None
+    occurrence: OccurrenceDetail | None = None
+    replays: list[int] = []  # runs that are replays of this one
+
+
+class Replay(_Request):
+    """Runs the model steps of a finished run anew, on another model or by another revision of its agent."""
+
+    model: str | None = Field(default=None, max_length=4096)  # the full path of a GGUF file, or "built-in"
+    revision: int | None = Field(default=None, ge=1)
 
 
 # --- chat ----------------------------------------------------------------------------------------
@@ -426,6 +590,27 @@ class Notice(_Answer):
     text: str
 
 
+class OccurrenceChanged(_Answer):
+    """A due time ended without a run: it was missed or skipped."""
+
+    type: Literal["occurrence"] = "occurrence"
+    occurrence: OccurrenceInfo
+
+
+class GovernorChanged(_Answer):
+    """What background work may do with the machine has changed."""
+
+    type: Literal["governor"] = "governor"
+    governor: GovernorInfo
+
+
+class SwitchChanged(_Answer):
+    """The one switch for all agents was used."""
+
+    type: Literal["switch"] = "switch"
+    switch: AgentsSwitched
+
+
 class Stopping(_Answer):
     """The runtime is going down in order."""
 
@@ -441,6 +626,9 @@ EventData = Annotated[
     | AgentChanged
     | EngineChanged
     | Notice
+    | OccurrenceChanged
+    | GovernorChanged
+    | SwitchChanged
     | Stopping,
     Field(discriminator="type"),
 ]

@@ -10,15 +10,17 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 
 from agents import contract, views
 from agents.builtin import builtin_names, builtin_source
 from agents.clock import Clock
-from agents.core import BUILT_IN_MODEL, Agent, AgentDefinition, NewOccurrence, Run
+from agents.core import BUILT_IN_MODEL, Agent, AgentDefinition, AgentKind, NewOccurrence, Run
 from agents.definitions import (
     asks_of,
     check_folders,
+    local_zone,
     new_asks,
     parse_definition,
     render_definition,
@@ -28,11 +30,14 @@ from agents.errors import Conflict, NeedsConsent, NotFound, UsageProblem
 from agents.events import EventBus
 from agents.printable import printable
 from agents.runs.manager import RunManager
+from agents.scheduling.chains import check_chains
+from agents.scheduling.simulate import simulate
 from agents.storage import Store
-from agents.triggers import TriggerKind
+from agents.triggers import TriggerKind, WebhookTrigger, trigger_key
 from agents.watching.service import FileTriggerService
 
 FIRST_START_DONE = "built_in_agents_added"
+TIMED = frozenset({TriggerKind.CRON, TriggerKind.INTERVAL, TriggerKind.ONCE})
 
 
 class Registry:
@@ -75,7 +80,31 @@ class Registry:
     async def show(self, name: str) -> contract.AgentDetail:
         agent = await self._store.agents.get(name)
         revisions = await self._store.agents.revisions(agent.id)
-        return views.agent_detail(agent, await self._info(agent), revisions)
+        return views.agent_detail(agent, await self._info(agent), revisions, zone=await self._zone())
+
+    async def due_times(
+        self, name: str, *, n: int, start: datetime | None, end: datetime | None
+    ) -> list[contract.DueTime]:
+        """What the agent's timed triggers would do from `start` (now) on, at most `n` due times; past weeks too."""
+        agent = await self._store.agents.get(name)
+        if not agent.definition.timed_triggers:
+            raise UsageProblem(f"“{agent.name}” has no timed trigger; nothing makes it due at a known time.")
+        now, zone = self._clock.now(), await self._zone()
+        armed = {(row.trigger_key, row.due_at) for row in await self._store.schedule.armed(agent.id)}
+        anchors = {
+            key: due_at
+            for (agent_id, key), due_at in (await self._store.schedule.anchors()).items()
+            if agent_id == agent.id
+        }
+        firings = await asyncio.to_thread(
+            simulate, agent.definition, start=start or now, end=end, limit=n, anchors=anchors
+        )
+        return [
+            views.due_time(
+                firing, armed=(trigger_key(firing.trigger), firing.due.at) in armed, zone=zone, now=now
+            )
+            for firing in firings
+        ]
 
     async def add(self, request: contract.AgentAdd) -> contract.AgentDetail:
         """Adds an agent, or a revision of an existing one. New capabilities need `accept`."""
@@ -87,6 +116,7 @@ class Registry:
                 "change the name in the file, or add it as a replacement."
             )
         await asyncio.to_thread(_check_model, definition.model)
+        await self._check_among_others(definition)
         asks = new_asks(existing.definition, definition) if existing else asks_of(definition)
         if asks and not request.accept:
             raise NeedsConsent(asks)
@@ -112,8 +142,7 @@ class Registry:
 
     async def resume(self, name: str) -> contract.AgentInfo:
         agent = await self._store.agents.get(name)
-        if not agent.definition.read_folders:
-            raise UsageProblem(f"“{agent.name}” has no folder yet; choose one first.")
+        _check_folder_chosen(agent)
         return await self._set_paused(name, False)
 
     async def remove(self, name: str) -> None:
@@ -127,14 +156,13 @@ class Registry:
         self._bus.publish(contract.AgentChanged(name=agent.name, agent=None))
 
     async def run_now(self, name: str, file: str | None) -> contract.RunsStarted:
-        """Looks at the folders at once, or digests `file` again whatever the ledger says."""
+        """Looks at the folders at once, or works on `file` again whatever the ledger says; one that writes just does so."""
         agent = await self._store.agents.get(name)
-        if not agent.definition.read_folders:
-            raise UsageProblem(f"“{agent.name}” has no folder yet; choose one first.")
+        _check_folder_chosen(agent)
         if agent.paused:
             raise Conflict(f"“{agent.name}” is paused; resume it first.")
-        if file is not None:
-            run = await self._run_file(agent, file)
+        if file is not None or agent.definition.kind is AgentKind.WRITE:
+            run = await self._run_by_hand(agent, file)
             return contract.RunsStarted(
                 runs=[views.run_info(run)], message=f"Run {run.id} is waiting to start."
             )
@@ -171,9 +199,9 @@ class Registry:
         check_folders(changed, home=self._home)
         return changed
 
-    async def _run_file(self, agent: Agent, file: str) -> Run:
-        """A run by hand: a fresh occurrence, so that the same version may be digested again."""
-        path = await asyncio.to_thread(_file_of, agent, file)
+    async def _run_by_hand(self, agent: Agent, file: str | None) -> Run:
+        """A fresh occurrence, so that the same version may be digested again."""
+        path = None if file is None else await asyncio.to_thread(_file_of, agent, file)
         run = await self._store.runs.record(
             NewOccurrence(
                 agent_id=agent.id,
@@ -187,6 +215,25 @@ class Registry:
         self._bus.publish(contract.RunChanged(run=views.run_info(run)))
         self._runs.poke()
         return run
+
+    async def _check_among_others(self, definition: AgentDefinition) -> None:
+        """What a file alone can't tell: a hook belongs to one agent, and no chain of agents may run in a circle."""
+        others = [
+            agent.definition
+            for agent in await self._store.agents.list()
+            if agent.name.casefold() != definition.name.casefold()
+        ]
+        taken = {hook: other.name for other in others for hook in _hooks(other)}
+        for hook in _hooks(definition):
+            if hook in taken:
+                raise Conflict(
+                    f"The hook “{hook}” wakes “{taken[hook]}” already; choose another name for it."
+                )
+        check_chains([*others, definition])
+
+    async def _zone(self) -> str:
+        """The user's time zone as it is now: a laptop travels."""
+        return await asyncio.to_thread(local_zone)
 
     async def _set_paused(self, name: str, paused: bool) -> contract.AgentInfo:
         agent = await self._store.agents.get(name)
@@ -213,7 +260,24 @@ class Registry:
             counts=await self._store.runs.agent_counts(agent.id),
             last_run=await self._store.runs.last_run(agent.id),
             problem=self._triggers.problem(agent.id) or self._runs.problem(agent.id),
+            next_due=await self._next_due(agent.id),
+            wakings=await self._store.schedule.wakings(agent.id),
+            zone=await self._zone(),
+            now=self._clock.now(),
         )
+
+    async def _next_due(self, agent_id: int) -> datetime | None:
+        armed = await self._store.schedule.armed(agent_id)
+        return min((row.due_at for row in armed if row.trigger in TIMED), default=None)
+
+
+def _hooks(definition: AgentDefinition) -> list[str]:
+    return [trigger.hook for trigger in definition.triggers if isinstance(trigger, WebhookTrigger)]
+
+
+def _check_folder_chosen(agent: Agent) -> None:
+    if agent.definition.kind is AgentKind.DIGEST and not agent.definition.read_folders:
+        raise UsageProblem(f"“{agent.name}” has no folder yet; choose one first.")
 
 
 def _absolute(text: str) -> Path:

@@ -31,20 +31,24 @@ from agents.api import (
 )
 from agents.chat import Chat
 from agents.clock import Clock
-from agents.core import BUILT_IN_MODEL, FileState, NewOccurrence, RunStatus
+from agents.core import BUILT_IN_MODEL, FileState, NewOccurrence, NewResult, Run, RunStatus
 from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, remember_key, resolve_key
 from agents.errors import Damaged, NotFound, StoreProblem
 from agents.events import EventBus
+from agents.hooks import Hooks
 from agents.models.local import EnginePool
 from agents.models.metering import MeteredEngine
 from agents.models.served import ServedModels
+from agents.owner import this_process
 from agents.paths import HomePaths
 from agents.printable import printable
 from agents.registry import Registry
-from agents.runs.digest import digest_document
 from agents.runs.manager import RunManager
 from agents.runs.prefixes import prefix_names
+from agents.runs.replay import Repeater
+from agents.runs.workflows import do_work
 from agents.scheduling.alarm import Alarm
+from agents.scheduling.chains import followers_of
 from agents.storage import Store
 from agents.storage.backups import Backups
 from agents.storage.restoring import open_or_restore
@@ -58,6 +62,7 @@ from engine.supervisor import Engine, EngineSupervisor
 STOP_TIMEOUT_S = 20.0
 ENGINE_STOP_TIMEOUT_S = 5.0
 MAX_NOTICES = 20
+MAX_INCIDENTS = 5  # in the status; all of them are in the database
 BACKUP_AT_STOP_S = 4.0
 BACKUP_LOOK_S = 900.0  # how often the age of the newest backup is looked at
 IDLE_LOOK_S = 30.0  # how often idle models are looked for
@@ -91,8 +96,11 @@ class Runtime:
         notice: str | None = None,
         on_stop_asked: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
+        failpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`other_models` are served to programs beside the default one, at `door` too if there is one.
+
+        `failpoint` is told each boundary of a run's work that a crash could fall on.
 
         `say` is told that the runtime is ready, and each notice, for a terminal.
         """
@@ -125,10 +133,14 @@ class Runtime:
             store=store,
             engines=self.engines,
             bus=self.bus,
-            owner=f"{os.getpid()}@{self._started_at.isoformat()}",
-            workflow=digest_document,
+            owner=str(this_process()),
+            workflow=do_work,
             on_change=self._run_changed,
             on_store_trouble=self._store_trouble,
+            clock=clock,
+            followers=self._followers_of,
+            on_given_up=self._agent_given_up,
+            at=failpoint,
         )
         self._alarm = Alarm(clock=clock)
         self.triggers = FileTriggerService(
@@ -148,6 +160,8 @@ class Runtime:
             home=paths.root,
             forget_prompts=self._forget_prompts,
         )
+        self.repeater = Repeater(store=store, clock=clock, poke=self.runs.poke)
+        self.hooks = Hooks(store=store, clock=clock, announce=store.schedule.announce)
         self.chat = Chat(store=store, engines=self.engines)
         self._api: ApiServer | None = None
         self._door = door
@@ -266,6 +280,12 @@ class Runtime:
             runs_running=counts.get(RunStatus.RUNNING, 0),
             last_tick=self.triggers.last_tick,
             next_tick=self.triggers.next_tick,
+            scheduler=contract.SchedulerInfo(
+                incidents=[
+                    views.incident_info(each) for each in await self.store.incidents.list(MAX_INCIDENTS)
+                ]
+            ),
+            agents_stopped=views.agents_switched(self.runs.switch.stopped).reason,
             notices=list(self._notices.values()),
         )
 
@@ -281,6 +301,16 @@ class Runtime:
             listening=self._door.sentence if self._door else None,
             api_key=self._door.key_file if self._door else self._paths.api_key,
         )
+
+    async def switch_agents(self, stopped: bool) -> contract.AgentsSwitched:
+        """The one switch for all agents: nothing of theirs generates when this returns, or they go on."""
+        if stopped:
+            await self.runs.stop_all()
+        else:
+            await self.runs.resume_all()
+        switched = views.agents_switched(self.runs.switch.stopped)
+        self.bus.publish(contract.SwitchChanged(switch=switched))
+        return switched
 
     async def retry_engine(self) -> contract.EngineInfo:
         try:
@@ -312,6 +342,19 @@ class Runtime:
             await self.registry.tell(run.agent_name)
             self.runs.poke()
         return run is not None
+
+    async def _followers_of(
+        self, run: Run, status: RunStatus, result: NewResult | None, reason: str | None
+    ) -> Sequence[NewOccurrence]:
+        """Due times of the agents that start on this end of a run."""
+        agents = await self.store.agents.list()
+        now = self._clock.now()
+        return followers_of(agents, run, result, status=status, reason=reason, now=now)
+
+    async def _agent_given_up(self, sentence: str) -> None:
+        """An agent was paused because its runs fail and fail."""
+        self._notice(sentence, contract.NoticeLevel.ERROR)
+        await self.registry.arm()
 
     async def _run_changed(self, agent_name: str) -> None:
         await self.registry.tell(agent_name)

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from agents import contract
-from agents.core import Agent, ChatTurn, Conversation, Result, Revision, Run, RunStatus, Step
-from agents.definitions import asks_of, watched_folders
+from agents.core import (
+    Agent,
+    ChatTurn,
+    Conversation,
+    GateOutcome,
+    Incident,
+    Occurrence,
+    Result,
+    Revision,
+    Run,
+    RunStatus,
+    Step,
+    Wakings,
+)
+from agents.definitions import asks_of, gate_in_words, policies_in_words, watched_folders
 from agents.printable import printable
+from agents.runs.stop_switch import Stopped
+from agents.scheduling.due_times import due_in_words, in_words
+from agents.scheduling.simulate import Firing
 from engine.status import EngineStatus
 
 
@@ -44,16 +62,30 @@ def run_info(run: Run) -> contract.RunInfo:
         tokens=run.prompt_tokens + run.completion_tokens,
         tokens_per_s=_rounded(run.tokens_per_s),
         title=run.title,
+        failures=run.failures,
+        not_before=run.not_before if run.status is RunStatus.PENDING else None,
+        retry_of=run.retry_of,
+        replay_of=run.replay_of,
+        energy_j=_rounded(run.energy_j),
+        cost_usd=run.cost_usd,
     )
 
 
-def run_detail(run: Run, *, revision: int, steps: list[Step], result: Result | None) -> contract.RunDetail:
+def run_detail(
+    run: Run,
+    *,
+    revision: int,
+    steps: list[Step],
+    result: Result | None,
+    occurrence: contract.OccurrenceDetail | None = None,
+) -> contract.RunDetail:
     return contract.RunDetail(
         **dict(run_info(run)),
         revision=revision,
         content_hash=run.content_hash,
         steps=[step_info(step) for step in steps],
         result=result_info(result) if result else None,
+        occurrence=occurrence,
     )
 
 
@@ -70,7 +102,56 @@ def step_info(step: Step) -> contract.StepInfo:
         prompt_tokens=step.usage.prompt_tokens,
         completion_tokens=step.usage.completion_tokens,
         tokens_per_s=_rounded(step.usage.tokens_per_s),
+        energy_j=_rounded(step.usage.energy_j),
+        cost_usd=step.usage.cost_usd,
+        route=step.route,
     )
+
+
+def occurrence_info(occurrence: Occurrence) -> contract.OccurrenceInfo:
+    return contract.OccurrenceInfo(
+        id=occurrence.id,
+        agent=occurrence.agent_name,
+        trigger=occurrence.trigger.value,
+        due_at=occurrence.due_at,
+        status=occurrence.status.value,
+        reason=occurrence.reason,
+        created_at=occurrence.created_at,
+        claimed_at=occurrence.claimed_at,
+        file=printable(occurrence.path) if occurrence.path else None,
+        n_due=occurrence.n_due,
+        run_id=occurrence.run_id,
+    )
+
+
+def occurrence_detail(occurrence: Occurrence, gates: Sequence[GateOutcome]) -> contract.OccurrenceDetail:
+    return contract.OccurrenceDetail(
+        **dict(occurrence_info(occurrence)),
+        gates=[
+            contract.GateInfo(gate=gate.gate.value, open=gate.is_open, detail=gate.detail) for gate in gates
+        ],
+    )
+
+
+def due_time(firing: Firing, *, armed: bool, zone: str, now: datetime) -> contract.DueTime:
+    """A due time as the simulator found it, told by the user's clock."""
+    return contract.DueTime(
+        at=firing.due.at,
+        words=due_in_words(firing.due.at, ZoneInfo(zone), now),
+        trigger=in_words(firing.trigger, local_zone=zone),
+        note=firing.due.note,
+        armed=armed,
+    )
+
+
+def agents_switched(stopped: Stopped | None) -> contract.AgentsSwitched:
+    if stopped is None:
+        return contract.AgentsSwitched(stopped=False)
+    return contract.AgentsSwitched(stopped=True, reason=stopped.reason, at=stopped.at)
+
+
+def incident_info(incident: Incident) -> contract.IncidentInfo:
+    return contract.IncidentInfo(at=incident.at, kind=incident.kind, detail=incident.detail)
 
 
 def result_info(result: Result) -> contract.ResultInfo:
@@ -88,8 +169,17 @@ def result_info(result: Result) -> contract.ResultInfo:
 
 
 def agent_info(
-    agent: Agent, *, counts: Mapping[RunStatus, int], last_run: Run | None, problem: str | None
+    agent: Agent,
+    *,
+    counts: Mapping[RunStatus, int],
+    last_run: Run | None,
+    problem: str | None,
+    next_due: datetime | None,
+    wakings: Wakings,
+    zone: str,
+    now: datetime,
 ) -> contract.AgentInfo:
+    """`zone` is the user's, in which times are told."""
     definition = agent.definition
     patterns = dict.fromkeys(pattern for trigger in definition.file_triggers for pattern in trigger.patterns)
     return contract.AgentInfo(
@@ -97,7 +187,13 @@ def agent_info(
         description=definition.description,
         kind=definition.kind.value,
         paused=agent.paused,
+        paused_reason=agent.paused_reason,
         revision=agent.revision,
+        triggers=[in_words(trigger, local_zone=zone) for trigger in definition.triggers],
+        next_due=next_due,
+        next_due_words=due_in_words(next_due, ZoneInfo(zone), now) if next_due else None,
+        woken=wakings.woken,
+        free=wakings.free,
         folders=[printable(folder) for folder in watched_folders(definition)],
         patterns=list(patterns),
         problem=problem,
@@ -110,7 +206,7 @@ def agent_info(
 
 
 def agent_detail(
-    agent: Agent, info: contract.AgentInfo, revisions: Sequence[Revision]
+    agent: Agent, info: contract.AgentInfo, revisions: Sequence[Revision], *, zone: str
 ) -> contract.AgentDetail:
     return contract.AgentDetail(
         **dict(info),
@@ -118,6 +214,9 @@ def agent_detail(
         asks=list(asks_of(agent.definition)),
         model=agent.definition.model,
         notify=agent.definition.notify.value,
+        gates=[gate_in_words(gate, local_zone=zone) for gate in agent.definition.gates],
+        policies=list(policies_in_words(agent.definition)),
+        write_folder=printable(agent.definition.write_folder) if agent.definition.write_folder else None,
         revisions=[
             contract.RevisionInfo(number=revision.number, created_at=revision.created_at)
             for revision in revisions

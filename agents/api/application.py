@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Protocol
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse
@@ -17,47 +16,23 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from agents import contract, views
+from agents.api.agent_routes import add_agent_routes, add_due_time_routes
 from agents.api.counting import Counted
 from agents.api.dialects import answer_refusal, is_model_path
 from agents.api.guard import Guard, Policy
-from agents.api.metrics import Metrics
 from agents.api.model_door import add_model_routes, unrouted
+from agents.api.parameters import Limit
 from agents.api.refusals import Refusal, from_engine, internal
-from agents.chat import Chat
-from agents.core import RunStatus
+from agents.api.run_routes import add_run_routes
+from agents.api.services import Services
 from agents.errors import HearthError, NeedsConsent
-from agents.events import EventBus
-from agents.models.served import ServedModels
-from agents.registry import Registry
-from agents.runs.manager import RunManager
-from agents.storage import Store
 from engine.errors import EngineError
 
 log = logging.getLogger(__name__)
 
-Limit = Annotated[int, Query(ge=1, le=500)]
 INTERNAL_PROBLEM = contract.Problem(
     code="internal", message="An internal error happened; the log names the place in the code."
 )
-
-
-class Services(Protocol):
-    """What the routes need of the runtime."""
-
-    store: Store
-    bus: EventBus
-    registry: Registry
-    runs: RunManager
-    chat: Chat
-    models: ServedModels
-    metrics: Metrics
-
-    async def status(self) -> contract.Status: ...
-    async def doctor(self) -> contract.DoctorReport: ...
-    async def retry_engine(self) -> contract.EngineInfo: ...
-    async def recovery_code(self) -> contract.RecoveryCode: ...
-    async def recovery_code_shown(self) -> None: ...
-    def ask_to_stop(self) -> None: ...
 
 
 def create_app(services: Services, *, version: str) -> ASGIApp:
@@ -65,8 +40,9 @@ def create_app(services: Services, *, version: str) -> ASGIApp:
     app = FastAPI(title="Hearth", version=version, docs_url=None, redoc_url=None)
     _add_errors(app)
     _add_house_routes(app, services)
-    _add_agent_routes(app, services)
-    _add_run_routes(app, services)
+    add_agent_routes(app, services)
+    add_due_time_routes(app, services)
+    add_run_routes(app, services)
     _add_chat_routes(app, services)
     add_model_routes(app, services)
     guard = Guard(app, policy=Policy(), answer=answer_refusal)
@@ -102,79 +78,6 @@ def _add_house_routes(app: FastAPI, services: Services) -> None:
     @app.post("/v1/stop", status_code=202)
     async def stop() -> None:
         services.ask_to_stop()
-
-
-def _add_agent_routes(app: FastAPI, services: Services) -> None:
-    registry = services.registry
-
-    @app.get("/v1/agents")
-    async def list_agents() -> list[contract.AgentInfo]:
-        return await registry.list_agents()
-
-    @app.post("/v1/agents", status_code=201)
-    async def add_agent(body: contract.AgentAdd) -> contract.AgentDetail:
-        return await registry.add(body)
-
-    @app.get("/v1/agents/{name}")
-    async def show_agent(name: str) -> contract.AgentDetail:
-        return await registry.show(name)
-
-    @app.put("/v1/agents/{name}/folders")
-    async def choose_folders(name: str, body: contract.FoldersChange) -> contract.AgentDetail:
-        return await registry.choose_folders(name, body.folders)
-
-    @app.delete("/v1/agents/{name}", status_code=204)
-    async def remove_agent(name: str) -> None:
-        await registry.remove(name)
-
-    @app.post("/v1/agents/{name}/pause")
-    async def pause_agent(name: str) -> contract.AgentInfo:
-        return await registry.pause(name)
-
-    @app.post("/v1/agents/{name}/resume")
-    async def resume_agent(name: str) -> contract.AgentInfo:
-        return await registry.resume(name)
-
-    @app.post("/v1/agents/{name}/run")
-    async def run_agent(name: str, body: contract.RunNow) -> contract.RunsStarted:
-        return await registry.run_now(name, body.file)
-
-
-def _add_run_routes(app: FastAPI, services: Services) -> None:
-    store = services.store
-
-    @app.get("/v1/runs")
-    async def list_runs(
-        agent: str | None = None,
-        status: contract.RunStatusWord | None = None,
-        limit: Limit = 50,
-        before: contract.RowId | None = None,
-    ) -> list[contract.RunInfo]:
-        wanted = RunStatus(status) if status else None
-        runs = await store.runs.list(agent=agent, status=wanted, limit=limit, before=before)
-        return [views.run_info(run) for run in runs]
-
-    @app.get("/v1/runs/{run_id}")
-    async def show_run(run_id: contract.RowId) -> contract.RunDetail:
-        run = await store.runs.get(run_id)
-        revision = await store.agents.revision(run.revision_id)
-        return views.run_detail(
-            run,
-            revision=revision.number,
-            steps=await store.runs.steps(run_id),
-            result=await store.runs.result_of(run_id),
-        )
-
-    @app.post("/v1/runs/{run_id}/cancel")
-    async def cancel_run(run_id: contract.RowId) -> contract.RunInfo:
-        return views.run_info(await services.runs.cancel(run_id))
-
-    @app.get("/v1/results")
-    async def list_results(
-        agent: str | None = None, limit: Limit = 50, before: contract.RowId | None = None
-    ) -> list[contract.ResultInfo]:
-        results = await store.runs.results(agent=agent, limit=limit, before=before)
-        return [views.result_info(result) for result in results]
 
 
 def _add_chat_routes(app: FastAPI, services: Services) -> None:

@@ -10,16 +10,19 @@ from agents.definitions.folders import (
 )
 from agents.definitions.reading import parse_definition
 from agents.definitions.rendering import render_definition
+from agents.definitions.words import gate_in_words, policies_in_words
 from agents.definitions.zones import local_zone
 
 __all__ = [
     "asks_of",
     "check_folders",
     "folder_problem",
+    "gate_in_words",
     "gate_paths",
     "local_zone",
     "new_asks",
     "parse_definition",
+    "policies_in_words",
     "render_definition",
     "watched_folders",
     "with_folders",

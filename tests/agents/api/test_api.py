@@ -406,7 +406,7 @@ async def test_an_unexpected_error_is_logged_by_its_place_and_nothing_is_written
         raise ValueError(CANARY)
 
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a program, where no test listens
-    monkeypatch.setattr(house.runtime.store.runs, "list", fails)
+    monkeypatch.setattr(house.runtime.store.runs, "search", fails)
     monkeypatch.setattr(house.runtime.store.conversations, "create", fails)
     handler = open_log(house.paths.runtime_log)
     try:

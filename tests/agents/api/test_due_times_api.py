@@ -1,0 +1,194 @@
+"""The routes about when agents work: due times ahead and past, hooks, the switch, search and doing runs again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.agents.api.test_api import DIGEST, House, house, root
+from tests.agents.runs.test_manager import DOCUMENT
+
+__all__ = ["house", "root"]  # fixtures
+
+MORNING = """\
+---
+name: Morning page
+description: Writes each morning.
+kind: write
+triggers:
+  - on: cron
+    schedule: "30 2 * * *"
+    zone: Europe/Berlin
+  - on: webhook
+    hook: build
+gates:
+  - check: ac_power
+misfire: {policy: skip}
+---
+
+Write the page.
+"""
+
+
+def agent(name: str, trigger: str) -> str:
+    return f"---\nname: {name}\ndescription: x\nkind: write\ntriggers:\n  - {trigger}\n---\n\nWrite.\n"
+
+
+async def added(house: House, source: str, status: int = 201) -> Any:
+    return await house.post("/v1/agents", {"source": source}, status=status)
+
+
+async def called(house: House) -> list[dict[str, Any]]:
+    """The due times that hooks made."""
+    return [each for each in await house.get("/v1/occurrences") if each["trigger"] == "webhook"]
+
+
+async def test_an_agents_triggers_gates_and_policies_are_told_in_words(house: House) -> None:
+    detail = await added(house, MORNING)
+    assert detail["triggers"] == [
+        "every day at 02:30 (Europe/Berlin)",
+        'when the hook "build" is called',
+    ]
+    assert detail["gates"] == ["only while the computer is plugged in"]
+    assert detail["policies"] == ["a time that was missed is not caught up on"]
+    assert (detail["woken"], detail["free"]) == (0, 0)
+
+
+async def test_the_next_due_times_are_told_with_what_daylight_saving_does_to_them(house: House) -> None:
+    await added(house, MORNING)
+    path = "/v1/agents/Morning%20page/next?start=2027-03-27T00:00:00Z&end=2027-03-29T12:00:00Z"
+    times = await house.get(path)
+    assert [each["at"] for each in times] == [
+        "2027-03-27T01:30:00Z",
+        "2027-03-28T01:00:00Z",
+        "2027-03-29T00:30:00Z",
+    ]
+    assert [bool(each["note"]) for each in times] == [False, True, False]
+    assert len(await house.get("/v1/agents/Morning%20page/next?n=4")) == 4
+
+
+async def test_an_agent_without_a_timed_trigger_has_no_next_due_times(house: House) -> None:
+    problem = await house.get(f"{DIGEST}/next", status=400)
+    assert "no timed trigger" in problem["error"]["message"]
+    assert (await house.get("/v1/agents/nobody/next", status=404))["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("query", ["n=0", "n=10001", "start=tomorrow", "start=2027-03-27T00:00:00"])
+async def test_questions_about_due_times_have_bounds(house: House, query: str) -> None:
+    await added(house, MORNING)
+    await house.get(f"/v1/agents/Morning%20page/next?{query}", status=422)
+
+
+async def test_a_hooks_call_becomes_one_due_time_however_often_it_is_repeated(house: House) -> None:
+    await added(house, MORNING)
+    key = {"Idempotency-Key": "build-17"}
+    first = await house.http.post("/v1/hooks/build", json={"commit": "abc"}, headers=key)
+    again = await house.http.post("/v1/hooks/build", json={"commit": "abc"}, headers=key)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert (first.json()["repeated"], again.json()["repeated"]) == (False, True)
+    [row] = await called(house)
+    assert row["id"] == first.json()["occurrence_id"]
+    assert (row["agent"], row["n_due"]) == ("Morning page", 1)
+    detail = await house.get(f"/v1/occurrences/{row['id']}")
+    assert detail["id"] == row["id"]
+
+
+async def test_calls_without_a_key_are_each_their_own(house: House) -> None:
+    await added(house, MORNING)
+    ids = {(await house.post("/v1/hooks/build", None, status=202))["occurrence_id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert None not in ids
+
+
+@pytest.mark.parametrize(
+    ("hook", "body", "status", "words"),
+    [
+        ("nobody", b"{}", 404, "No agent waits for a hook named"),
+        ("build", b"{", 400, "The body is not JSON"),
+        ("build", b"NaN", 400, "The body is not JSON"),
+        ("build", b"[" * 60_000, 400, "The body is not JSON"),
+        ("build", b'"' + b"x" * 70_000 + b'"', 400, "65,536 bytes at most"),
+    ],
+)
+async def test_what_a_hook_can_not_take_is_refused_in_one_sentence(
+    house: House, hook: str, body: bytes, status: int, words: str
+) -> None:
+    await added(house, MORNING)
+    answer = await house.http.post(
+        f"/v1/hooks/{hook}", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]
+    assert await called(house) == []
+
+
+async def test_a_paused_agents_hook_says_so(house: House) -> None:
+    await added(house, MORNING)
+    await house.post("/v1/agents/Morning%20page/pause")
+    problem = await house.post("/v1/hooks/build", {}, status=409)
+    assert "is paused; resume it first" in problem["error"]["message"]
+
+
+async def test_a_hook_belongs_to_one_agent(house: House) -> None:
+    await added(house, MORNING)
+    problem = await added(house, agent("Second", "{on: webhook, hook: build}"), status=409)
+    assert "wakes “Morning page” already" in problem["error"]["message"]
+
+
+async def test_agents_that_would_wake_each_other_forever_are_refused(house: House) -> None:
+    await added(house, agent("One", "{on: result, agent: Two}"))
+    problem = await added(house, agent("Two", "{on: result, agent: One}"), status=400)
+    assert "One" in problem["error"]["message"]
+    assert "Two" in problem["error"]["message"]
+    assert [each["name"] for each in await house.get("/v1/agents")] == ["Document digest", "One"]
+
+
+async def test_the_switch_stops_all_agents_until_it_is_used_again(house: House) -> None:
+    assert (await house.get("/v1/status"))["agents_stopped"] is None
+    stopped = await house.post("/v1/agents-switch", {"stopped": True})
+    assert (stopped["stopped"], stopped["reason"]) == (True, "All agents are stopped.")
+    assert (await house.get("/v1/status"))["agents_stopped"] == "All agents are stopped."
+    (house.inbox / "spring.md").write_text(DOCUMENT)
+    await house.choose_folder()
+    await asyncio.sleep(0.3)
+    assert {run["status"] for run in await house.get("/v1/runs")} <= {"pending"}
+    assert await house.post("/v1/agents-switch", {"stopped": False}) == {
+        "stopped": False,
+        "reason": None,
+        "at": None,
+    }
+    [run] = await house.ended()
+    assert run["status"] == "succeeded"
+
+
+async def test_runs_are_found_by_words_trigger_and_time(house: House) -> None:
+    (house.inbox / "spring.md").write_text(DOCUMENT)
+    await house.choose_folder()
+    [run] = await house.ended()
+    assert [each["id"] for each in await house.get("/v1/runs?search=spring")] == [run["id"]]
+    assert await house.get("/v1/runs?search=nothing-has-this") == []
+    assert await house.get("/v1/runs?trigger=cron") == []
+    assert len(await house.get("/v1/runs?trigger=file_changed")) == 1
+    assert await house.get("/v1/runs?until=2020-01-01T00:00:00Z") == []
+    found = await house.get("/v1/timeline?since=2020-01-01T00:00:00Z&until=2100-01-01T00:00:00Z")
+    assert [each["id"] for each in found] == [run["id"]]
+    await house.get("/v1/timeline", status=400)
+
+
+async def test_a_run_tells_its_due_time_and_can_be_done_again(house: House) -> None:
+    (house.inbox / "spring.md").write_text(DOCUMENT)
+    await house.choose_folder()
+    [run] = await house.ended()
+    detail = await house.get(f"/v1/runs/{run['id']}")
+    assert detail["occurrence"]["run_id"] == run["id"]
+    assert detail["occurrence"]["status"] == "succeeded"
+    retry = await house.post(f"/v1/runs/{run['id']}/retry", status=201)
+    assert retry["retry_of"] == run["id"]
+    replay = await house.post(f"/v1/runs/{run['id']}/replay", {}, status=201)
+    assert replay["replay_of"] == run["id"]
+    ended = {each["id"]: each["status"] for each in await house.ended(3)}
+    assert ended[retry["id"]] == ended[replay["id"]] == "succeeded"
+    problem = await house.post(f"/v1/runs/{run['id']}/replay", {"revision": 99}, status=404)
+    assert "has no revision 99" in problem["error"]["message"]

@@ -8,7 +8,7 @@ from agents.core import Agent, RunStatus
 from agents.storage import Store
 from engine.fakes import ScriptedEngine
 from tests.agents.conftest import FakeClock, occurrence_of
-from tests.agents.runs.test_manager import first_choice, house
+from tests.agents.runs.houses import first_choice, house
 
 
 async def test_a_file_that_was_taken_away_and_put_back_is_digested(

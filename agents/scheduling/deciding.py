@@ -22,7 +22,7 @@ from agents.scheduling.overlap import Replace, Skip, decide
 from agents.scheduling.ports import DueTimes, Gates, House, OnAdmitted, OnEnded
 
 AT_ONCE = 16
-GATES_TIMEOUT_S = 120.0  # over the gates' own limits, for one that hangs all the same
+GATES_TIMEOUT_S = 900.0  # far over the gates' own limits, for one that hangs all the same
 INTERNAL_ERROR = "An internal error kept it from starting; the log names the place in the code."
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,8 @@ class Decider:
         outcomes = await self._look_at_gates(item.agent)
         closed = next((outcome for outcome in outcomes if not outcome.is_open), None)
         if closed is not None:
-            await self._end(item, OccurrenceStatus.SKIPPED, closed.detail, outcomes)
+            reason = f"Its gate was closed: {closed.detail.rstrip('.')}."
+            await self._end(item, OccurrenceStatus.SKIPPED, reason, outcomes)
             return
         if replaces:
             await self._house.replace(item.agent.id)

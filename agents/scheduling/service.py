@@ -23,7 +23,7 @@ from agents.scheduling.heartbeat import Heartbeat
 from agents.scheduling.misfire import GRACE
 from agents.scheduling.plan import gap
 from agents.scheduling.ports import DueTimes
-from agents.triggers import TriggerKind, trigger_key
+from agents.triggers import Trigger, TriggerKind, trigger_key
 
 LOOK_S = 15.0
 RECONCILE_S = 300.0  # how often the future rows are compared with the agents even if nothing has changed
@@ -144,8 +144,10 @@ class Scheduler:
             self.poke()
         return made
 
-    async def happened(self, kind: TriggerKind, mark: str) -> list[Occurrence]:
-        """Announces `kind` for each agent that waits for it; `mark` names this one time that it happened."""
+    async def happened(
+        self, kind: TriggerKind, mark: str, *, where: Callable[[Trigger], bool] = lambda _: True
+    ) -> list[Occurrence]:
+        """Announces `kind` for each trigger that waits for it; `mark` names this one time that it happened."""
         now = self._clock.now()
         rows = [
             NewOccurrence(
@@ -157,7 +159,7 @@ class Scheduler:
             )
             for agent in self._arming.agents.values()
             for trigger in agent.definition.triggers
-            if trigger.on is kind
+            if trigger.on is kind and where(trigger)
         ]
         made = [await self.announce(row) for row in rows]
         return [row for row in made if row is not None]

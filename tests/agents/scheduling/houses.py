@@ -74,7 +74,7 @@ class ScriptedGates:
                 gate=GateKind.HOURS,
                 key=gate_key(gate),
                 is_open=self.is_open,
-                detail="It is open." if self.is_open else "It is closed.",
+                detail="it is open" if self.is_open else "it is closed",
                 state="seen",
             )
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -177,7 +178,7 @@ async def test_run_all_catches_up_on_the_newest_and_staggers_them(bench: Bench) 
     await bench.restart(after_s=6 * HOUR_S + 600)
     assert await bench.statuses() == [MISSED] * 3 + [PENDING] * 3
     waits = sorted(run.not_before for run in bench.admitted if run.not_before)
-    assert [(b - a).total_seconds() for a, b in zip(waits, waits[1:], strict=False)] == [5.0, 5.0]
+    assert [(b - a).total_seconds() for a, b in itertools.pairwise(waits)] == [5.0, 5.0]
 
 
 async def test_only_what_is_not_too_old_is_caught_up_on(bench: Bench) -> None:
@@ -308,7 +309,7 @@ async def test_a_closed_gate_ends_the_due_time_with_its_own_words_and_leaves_a_r
     bench.gates.is_open = False
     await bench.pass_time(900)
     [row] = await bench.rows()
-    assert (row.status, row.reason) == (SKIPPED, "It is closed.")
+    assert (row.status, row.reason) == (SKIPPED, "Its gate was closed: it is closed.")
     assert [outcome.is_open for outcome in await bench.store.schedule.gate_rows(row.id)] == [False]
     wakings = await bench.store.schedule.wakings(agent.id)
     assert (wakings.woken, wakings.free) == (1, 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from itertools import pairwise
 
 from agents import contract
@@ -41,12 +42,26 @@ MAX_CHARS_PER_TOKEN = 32  # on average over a talk, generously
 class Chat:
     """One answer at a time for each caller; the engine puts people before background work."""
 
-    def __init__(self, *, store: Store, engines: EnginePool) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engines: EnginePool,
+        talk: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`talk` is open while somebody waits for an answer."""
         self._store = store
         self._engines = engines
+        self._talk = talk
 
     async def answer(self, request: contract.ChatRequest) -> AsyncIterator[contract.ChatEvent]:
         """Streams the answer. Closing the iterator stops the generation and keeps what was written so far."""
+        with self._talk():
+            async with aclosing(self._answer(request)) as events:
+                async for event in events:
+                    yield event
+
+    async def _answer(self, request: contract.ChatRequest) -> AsyncGenerator[contract.ChatEvent]:
         conversation_id, turn, history = await self._begin(request)
         text, status, usage = "", MessageStatus.CUT, StepUsage()
         try:

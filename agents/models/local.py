@@ -15,11 +15,12 @@ from agents.core import BUILT_IN_MODEL
 from agents.models.pooled import PooledEngine
 from agents.models.residency import Residency, Resident, idle_ones, to_make_room
 from engine.errors import EngineError
-from engine.model import ModelSpec
+from engine.model import ModelSpec, PowerLimits
 from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine
 
 MEMORY_SHARE = 0.6  # of the computer's memory, for all models together
+PROBE_TIMEOUT_S = 10.0
 OVERHEAD_BYTES = 300_000_000  # KV cache and buffers of a model that was never loaded, as a guess
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class EnginePool:
         self._clock = clock or SystemClock()
         self._engines: dict[str, PooledEngine] = {}
         self._unsubscribe: list[Callable[[], None]] = []
+        self._limits = PowerLimits()
         self._moving = asyncio.Lock()  # one at a time decides what leaves: two would make room twice
 
     @property
@@ -74,9 +76,30 @@ class EnginePool:
                 make_room=self._make_room,
                 monotonic=self._clock.monotonic,
             )
+            engine.set_limits(self._limits)
             self._engines[model] = engine
             self._unsubscribe.append(engine.subscribe(partial(self._on_status, model)))
         return self._engines[model]
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of all children that live."""
+        return [engine.status.pid for engine in self._engines.values() if engine.status.pid is not None]
+
+    def set_limits(self, limits: PowerLimits) -> None:
+        """What the surroundings allow from now on, also to engines that are made later."""
+        self._limits = limits
+        for engine in self._engines.values():
+            engine.set_limits(limits)
+
+    async def probe(self, timeout_s: float = PROBE_TIMEOUT_S) -> None:
+        """Asks every loaded engine something small; one that does not answer is ended, and the next use starts it again."""
+        loaded = [
+            engine
+            for engine in self._engines.values()
+            if engine.status.state in (EngineState.READY, EngineState.BUSY)
+        ]
+        await asyncio.gather(*(_probe(engine, timeout_s) for engine in loaded))
 
     async def unload(self, model: str) -> bool:
         """Gives the model's memory back, if nobody uses it now; the next use loads it again."""
@@ -137,6 +160,17 @@ class EnginePool:
             for model, engine in self._engines.items()
             if engine.is_loaded
         ]
+
+
+async def _probe(engine: PooledEngine, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await engine.count_tokens(["awake"])
+    except TimeoutError:
+        log.warning("an engine does not answer after a sleep; it is started anew")
+        await engine.stop()
+    except EngineError as error:  # it died meanwhile: whoever needs it starts it again
+        log.info("an engine is not there after a sleep: %s", error.code)
 
 
 def _file_bytes(path: Path) -> int:

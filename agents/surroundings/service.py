@@ -6,9 +6,10 @@ Runs in: the runtime's event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from agents.clock import Clock
@@ -118,16 +119,17 @@ class SurroundingsService:
         )
         self.decide()
 
-    def talk_began(self) -> None:
-        """Somebody waits for an answer."""
+    @contextlib.contextmanager
+    def talk(self) -> Iterator[None]:
+        """While this is open somebody waits for an answer; the conversation lasts a minute longer."""
         self._answers += 1
         self.decide()
-
-    def talk_ended(self) -> None:
-        """The answer is there; the conversation lasts a minute longer."""
-        self._answers -= 1
-        self._talked_at_s = self._clock.monotonic()
-        self.decide()
+        try:
+            yield
+        finally:
+            self._answers -= 1
+            self._talked_at_s = self._clock.monotonic()
+            self.decide()
 
     def decide(self) -> None:
         """Puts together what is known and lets the governor decide for each class of work."""

@@ -136,6 +136,10 @@ class FileTriggerService:
                     self._posts[agent_id] = post
                     post.task = asyncio.create_task(self._keep_watching(post), name=f"watch-{agent_id}")
 
+    def look_again(self) -> None:
+        """Looks at all folders now and watches anew what was replaced, such as after a sleep."""
+        self._tick()
+
     async def scan_now(self, agent_id: int) -> int:
         """Looks at an agent's folders at once and returns how many new versions were found.
 

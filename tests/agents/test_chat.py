@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,35 @@ async def test_an_empty_question_and_an_unknown_conversation_are_refused(store: 
         await events_of(chat, "   ")
     with pytest.raises(NotFound):
         await events_of(chat, "Hm?", 99)
+
+
+async def test_somebody_waits_from_the_question_to_the_end_of_the_answer_also_when_they_go_away(
+    store: Store,
+) -> None:
+    waiting: list[bool] = []
+
+    @contextmanager
+    def talk() -> Iterator[None]:
+        waiting.append(True)
+        try:
+            yield
+        finally:
+            waiting.append(False)
+
+    pool = EnginePool(
+        default=ModelSpec(path=Path("/nowhere"), name="scripted"),
+        make_engine=lambda _: ScriptedEngine(["It is a river."] * 2),
+        on_status=lambda *_: None,
+    )
+    chat = Chat(store=store, engines=pool, talk=talk)
+    async for _ in chat.answer(contract.ChatRequest(text="What is the Elbe?")):
+        assert waiting == [True]
+    assert waiting == [True, False]
+    answer = chat.answer(contract.ChatRequest(text="And the Oder?"))
+    await anext(answer)
+    assert isinstance(answer, AsyncGenerator)
+    await answer.aclose()
+    assert waiting == [True, False] * 2
+    with pytest.raises(UsageProblem):
+        await events_of(chat, " ")
+    assert waiting == [True, False] * 3

@@ -14,7 +14,7 @@ from agents.models.residency import Residency
 from engine.core import Finished, Message, Request
 from engine.errors import EngineStopped, ModelInvalid
 from engine.fakes import ScriptedEngine
-from engine.model import ModelSpec
+from engine.model import ModelSpec, PowerLimits
 from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine
 from tests.agents.conftest import FakeClock
@@ -200,3 +200,32 @@ async def test_a_prefix_on_disk_is_forgotten_before_any_model_was_used(clock: Fa
     await house.pool.forget_prefix("agent-1-part")
     assert house.engines["default"].forgotten == ["agent-1-part"]
     assert house.loaded == set()
+
+
+async def test_limits_reach_every_engine_also_those_that_are_made_later(house: House) -> None:
+    await house.ask(BIG)
+    house.pool.set_limits(PowerLimits(max_threads=1, background=False))
+    await house.ask(SMALL)
+    assert [house.engines[name].limits for name in ("big", "small")] == [
+        PowerLimits(max_threads=1, background=False)
+    ] * 2
+
+
+async def test_after_a_sleep_an_engine_that_does_not_answer_is_ended(house: House) -> None:
+    await house.ask(BIG)
+    await house.ask(SMALL)
+
+    async def never(texts: object) -> list[int]:
+        await asyncio.sleep(60.0)
+        return []
+
+    house.engines["big"].count_tokens = never  # type: ignore[method-assign]
+    await house.pool.probe(0.05)
+    assert house.engines["big"].status.state is EngineState.STOPPED
+    assert house.engines["small"].status.state is EngineState.READY
+
+
+async def test_a_probe_loads_nothing(house: House) -> None:
+    house.pool.engine(BIG)
+    await house.pool.probe()
+    assert house.engines["big"].loads == 0

@@ -139,11 +139,10 @@ async def test_a_run_by_hand_is_let_through_the_saver(house: House) -> None:
 
 
 async def test_a_conversation_slows_agents_until_a_minute_after_it(house: House) -> None:
-    house.service.talk_began()
-    assert house.service.verdict().reason == "Slower: you are talking with the model."
-    await house.see(300.0)
-    assert house.service.verdict().action is SLOW
-    house.service.talk_ended()
+    with house.service.talk():
+        assert house.service.verdict().reason == "Slower: you are talking with the model."
+        await house.see(300.0)
+        assert house.service.verdict().action is SLOW
     await house.see(TALK_LASTS_S - 1)
     assert house.service.verdict().action is SLOW
     await house.see(2.0)
@@ -151,18 +150,18 @@ async def test_a_conversation_slows_agents_until_a_minute_after_it(house: House)
 
 
 async def test_two_conversations_end_with_the_later_one(house: House) -> None:
-    house.service.talk_began()
-    house.service.talk_began()
-    house.service.talk_ended()
-    await house.see(TALK_LASTS_S + 60.0)
-    assert house.service.current.talking is True
+    with house.service.talk():
+        with house.service.talk():
+            pass
+        await house.see(TALK_LASTS_S + 60.0)
+        assert house.service.current.talking is True
 
 
 async def test_an_answer_has_the_whole_processor_even_on_battery(house: House) -> None:
     await house.see(on_ac=False, battery_percent=40.0)
     assert house.limits[-1] == PowerLimits(max_threads=2)
-    house.service.talk_began()
-    assert house.limits[-1] == PowerLimits()
+    with house.service.talk():
+        assert house.limits[-1] == PowerLimits()
 
 
 async def test_others_load_counts_after_half_a_minute(house: House) -> None:

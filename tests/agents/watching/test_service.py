@@ -458,3 +458,15 @@ async def test_a_flood_of_files_in_many_folders_is_handled_completely(watching: 
 def make_files(folder: Path, count: int, prefix: str = "") -> None:
     for number in range(count):
         (folder / f"{prefix}{number}.txt").write_text(f"{prefix}{number}")
+
+
+async def test_a_look_that_is_asked_for_finds_what_no_event_told(
+    watching: Any,
+) -> None:
+    service = await watching.start(make_observer=no_notifications)
+    await service.scan_now(1)
+    (watching.folder / "a.txt").write_text("a")
+    await asyncio.sleep(0.3)
+    assert watching.store.names() == []
+    service.look_again()
+    await watching.handled("a.txt")

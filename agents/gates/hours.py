@@ -1,0 +1,41 @@
+"""Whether it is a time of day, and a day, at which an agent may work; pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from agents.gates.finding import Finding
+from agents.triggers import HoursGate
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def check_hours(gate: HoursGate, now: datetime) -> Finding:
+    """By what the wall clock shows: an hour that it shows twice counts twice, and one that it leaves out is not there.
+
+    From `start` on, and no more at `end`. A span over midnight belongs to the day that it began on. Equal times are the whole day.
+    """
+    wall = now.astimezone(ZoneInfo(gate.zone))
+    shown = f"it is {_DAYS[wall.weekday()]}, {wall:%H:%M} ({gate.zone})"
+    if _is_within(gate, wall):
+        return Finding(is_open=True, detail=f"within its hours: {shown}")
+    return Finding(is_open=False, detail=f"works {in_words(gate)}; {shown}")
+
+
+def in_words(gate: HoursGate) -> str:
+    """`from 22:00 to 06:00 on Monday, Friday`."""
+    span = f"from {gate.start:%H:%M} to {gate.end:%H:%M}"
+    if set(gate.days) == set(range(7)):
+        return span
+    return f"{span} on {', '.join(_DAYS[day] for day in sorted(gate.days))}"
+
+
+def _is_within(gate: HoursGate, wall: datetime) -> bool:
+    time, today = wall.time(), wall.weekday()
+    if gate.start < gate.end:
+        return today in gate.days and gate.start <= time < gate.end
+    if gate.start == gate.end:
+        return today in gate.days
+    yesterday = (wall.date() - timedelta(days=1)).weekday()
+    return (today in gate.days and time >= gate.start) or (yesterday in gate.days and time < gate.end)

@@ -464,7 +464,8 @@ async def test_a_look_that_is_asked_for_finds_what_no_event_told(
     watching: Any,
 ) -> None:
     service = await watching.start(make_observer=no_notifications)
-    await service.scan_now(1)
+    began_at = service.last_tick
+    await watching.until(lambda: service.last_tick > began_at)  # its first look is over
     (watching.folder / "a.txt").write_text("a")
     await asyncio.sleep(0.3)
     assert watching.store.names() == []

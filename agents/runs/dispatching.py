@@ -140,12 +140,12 @@ class Dispatcher:
         return not self._stopping and self._holding.everything is None
 
     def _busy(self) -> frozenset[int]:
-        """Agents of which as many runs are in work as may be side by side."""
+        """Agents of which as many runs are in work as may be side by side, or one still waits in the ledger though it was taken."""
         at_work = Counter(execution.run.agent_id for execution in self.executions.values())
         return frozenset(
             execution.run.agent_id
             for execution in self.executions.values()
-            if at_work[execution.run.agent_id] >= execution.side_by_side
+            if not execution.has_begun or at_work[execution.run.agent_id] >= execution.side_by_side
         )
 
     async def _execution_of(self, run: Run) -> Execution | None:

@@ -62,6 +62,7 @@ class Executor:
         run = await shop.store.runs.begin(
             execution.run.id, owner=execution.owner, model=engine.status.model_name or definition.model
         )
+        execution.has_begun = True
         shop.at("run begun")
         await self._on_begun(run)
         context = await self._context(run, execution, engine)

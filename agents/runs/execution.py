@@ -29,6 +29,7 @@ class Execution:
         self.definition = definition
         self.work_time = work_time
         self.task: asyncio.Task[Done] | None = None
+        self.has_begun = False  # its row says that it is at work, so nobody takes it again
         self.ended = asyncio.Event()
         self.cancelled: str | None = None  # why it ends as cancelled
         self.overrun: HearthError | None = None  # the limit that it went over

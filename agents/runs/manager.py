@@ -218,6 +218,7 @@ class RunManager:
     # --- what clients hear ---
 
     async def _begun(self, run: Run) -> None:
+        self.poke()  # another run of its agent may begin beside it
         await self._told(run, NotifyPolicy.NEVER)
 
     async def _told(self, run: Run, notify: NotifyPolicy) -> None:

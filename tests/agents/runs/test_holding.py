@@ -1,0 +1,298 @@
+"""What stops runs without ending them, and what ends them without asking: switch, sleep, power, limits, budgets, failures."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.core import Agent, AgentDefinition, NewResult, Run, RunStatus
+from agents.policies import Budget, Overlap, OverlapPolicy, PowerClass, Retry, RunPolicy, TimeLimits
+from agents.runs.context import RunContext
+from agents.runs.manager import REPLACED
+from agents.runs.retrying import GIVE_UP_AFTER
+from agents.runs.stop_switch import STOPPED
+from agents.storage import Store
+from engine.errors import EngineError
+from engine.fakes import ScriptedEngine
+from tests.agents.conftest import FakeClock, definition_of, occurrence_of
+from tests.agents.runs.houses import DOCUMENT, House, first_choice, house, record
+
+
+@pytest.fixture
+def document(folder: Path) -> Path:
+    path = folder / "spring.md"
+    path.write_text(DOCUMENT)
+    return path
+
+
+async def with_policy(store: Store, folder: Path, name: str = "Agent", **policy: Any) -> Agent:
+    definition = replace(definition_of(folder, name=name), policy=RunPolicy(**policy))
+    return await store.agents.add(definition, "source")
+
+
+async def some(store: Store, agent: Agent, document: Path, clock: FakeClock, count: int) -> list[Run]:
+    runs = []
+    for number in range(count):
+        clock.advance(1)
+        new = replace(occurrence_of(agent, document, clock), key=f"{agent.id}:{number}")
+        run = await store.runs.record(new)
+        assert run is not None
+        runs.append(run)
+    return runs
+
+
+async def until_asked(made: House, count: int = 1) -> None:
+    async with asyncio.timeout(5):
+        while len(made.engine.requests) < count:
+            await asyncio.sleep(0.01)
+
+
+# --- the switch ---
+
+
+async def test_one_switch_stops_every_run_in_the_middle_of_its_answer(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice, delay_s=5.0)) as made:
+        await until_asked(made)
+        async with asyncio.timeout(1):
+            await made.manager.stop_all()
+        assert len(made.engine.cancelled) == 1
+        assert (await store.runs.get(run.id)).status is RunStatus.PENDING
+        made.manager.poke()
+        await asyncio.sleep(0.1)
+        assert len(made.engine.requests) == 1
+        assert made.manager.problem(agent.id) == STOPPED
+        assert await made.manager.stopped() == STOPPED
+        made.engine._delay_s = 0.0
+        await made.manager.resume_all()
+        await made.until(run, RunStatus.SUCCEEDED)
+        assert await made.manager.stopped() is None
+
+
+async def test_the_switch_outlives_the_runtime(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        await made.manager.stop_all("Stopped for the demo.")
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        await asyncio.sleep(0.1)
+        assert (await store.runs.get(run.id)).attempt == 0
+        assert made.manager.problem(agent.id) == "Stopped for the demo."
+        await made.manager.resume_all()
+        await made.until(run, RunStatus.SUCCEEDED)
+
+
+async def test_before_sleep_runs_are_given_back_and_after_it_they_go_on(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice, delay_s=5.0)) as made:
+        await until_asked(made)
+        async with asyncio.timeout(2):
+            await made.manager.park()
+        assert (await store.runs.get(run.id)).status is RunStatus.PENDING
+        made.engine._delay_s = 0.0
+        made.manager.unpark()
+        await made.until(run, RunStatus.SUCCEEDED)
+
+
+# --- power ---
+
+
+async def test_runs_whose_power_class_has_to_wait_say_why_and_others_go_on(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    waiting = await with_policy(store, folder, "Mains", power=PowerClass.AC_ONLY)
+    free = await with_policy(store, folder, "Any")
+    [held] = await some(store, waiting, document, clock, 1)
+    [run] = await some(store, free, document, clock, 1)
+    reasons = {PowerClass.AC_ONLY: "The computer runs on battery."}
+    async with house(store, clock, ScriptedEngine(first_choice), why_paused=reasons.get) as made:
+        await made.until(run, RunStatus.SUCCEEDED)
+        assert (await store.runs.get(held.id)).attempt == 0
+        assert made.manager.problem(waiting.id) == "The computer runs on battery."
+        assert made.manager.problem(free.id) is None
+        reasons.clear()
+        made.manager.surroundings_changed()
+        await made.until(held, RunStatus.SUCCEEDED)
+        assert made.manager.problem(waiting.id) is None
+
+
+async def test_a_run_whose_class_has_to_wait_is_given_back_while_the_engine_works_for_others(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    agent = await with_policy(store, folder, power=PowerClass.AC_ONLY)
+    [run] = await some(store, agent, document, clock, 1)
+    reasons: dict[PowerClass, str] = {}
+    engine = ScriptedEngine(first_choice, delay_s=5.0)
+    async with house(store, clock, engine, why_paused=reasons.get) as made:
+        await until_asked(made)
+        reasons[PowerClass.AC_ONLY] = "The computer runs on battery."
+        made.manager.surroundings_changed()
+        await made.until(run, RunStatus.PENDING)
+
+
+async def test_time_does_not_count_while_the_surroundings_hold_everything(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    agent = await with_policy(store, folder, limits=TimeLimits(run_s=60.0), retry=Retry(attempts=1))
+    [run] = await some(store, agent, document, clock, 1)
+    reasons: dict[PowerClass, str] = {}
+    engine = ScriptedEngine(first_choice, delay_s=0.05)
+    async with house(store, clock, engine, why_paused=reasons.get) as made:
+        await until_asked(made)
+        reasons.update(dict.fromkeys(PowerClass, "The battery is low."))
+        made.manager.surroundings_changed()
+        clock.advance(3_600)
+        await made.until(run, RunStatus.SUCCEEDED)
+
+
+# --- time ---
+
+
+async def hang(context: RunContext, _: AgentDefinition) -> NewResult:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_a_run_that_works_for_too_long_fails_and_says_which_limit_it_met(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    agent = await with_policy(store, folder, limits=TimeLimits(run_s=60.0))
+    [run] = await some(store, agent, document, clock, 1)
+    async with house(store, clock, ScriptedEngine([]), hang) as made:
+        await made.until(run, RunStatus.RUNNING)
+        clock.advance(61)
+        failed = await made.until(run, RunStatus.FAILED)
+    assert failed.reason is not None
+    assert "longer than its limit of 1 minute" in failed.reason
+
+
+async def test_a_step_that_works_for_too_long_is_tried_again(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    agent = await with_policy(store, folder, limits=TimeLimits(step_s=60.0), retry=Retry(attempts=2))
+    [run] = await some(store, agent, document, clock, 1)
+    engine = ScriptedEngine(first_choice, delay_s=30.0)
+    async with house(store, clock, engine) as made:
+        await until_asked(made)
+        while not any(getattr(event, "type", "") == "progress" for event in made.events):
+            await asyncio.sleep(0.01)  # its first sign: until then it waits in the engine's line
+        clock.advance(61)
+        waiting = await made.until(run, RunStatus.PENDING)
+        assert waiting.failures == 1
+        engine._delay_s = 0.0
+        clock.advance(60)
+        made.manager.poke()
+        await made.until(run, RunStatus.SUCCEEDED)
+
+
+# --- budgets ---
+
+
+async def test_a_step_over_the_budget_is_not_begun_and_its_run_fails_with_the_remedy(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    agent = await with_policy(store, folder, budget=Budget(tokens_per_day=10))
+    [run] = await some(store, agent, document, clock, 1)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        failed = await made.until(run, RunStatus.FAILED)
+    assert failed.reason is not None
+    assert "limit of 10 tokens a day" in failed.reason
+    assert made.engine.requests == []
+    assert failed.failures == 0  # it is not tried again today
+
+
+async def test_what_an_answer_took_is_settled_and_the_house_s_limit_holds_for_all(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    one = await with_policy(store, folder, "One")
+    two = await with_policy(store, folder, "Two")
+    day = clock.now().astimezone().date()
+    [first] = await some(store, one, document, clock, 1)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        done = await made.until(first, RunStatus.SUCCEEDED)
+        used = await store.budgets.used(one.id, day)
+        assert used.tokens == done.prompt_tokens + done.completion_tokens
+        await made.manager.house_budget.change(Budget(tokens_per_day=used.tokens + 1))
+        [second] = await some(store, two, document, clock, 1)
+        made.manager.poke()
+        failed = await made.until(second, RunStatus.FAILED)
+    assert failed.reason is not None
+    assert "all agents together" in failed.reason
+
+
+# --- overlap ---
+
+
+async def test_an_agent_that_asks_for_it_has_so_many_runs_side_by_side(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    overlap = Overlap(policy=OverlapPolicy.PARALLEL, at_most=2)
+    agent = await with_policy(store, folder, overlap=overlap)
+    runs = await some(store, agent, document, clock, 5)
+    at_work, most = 0, 0
+
+    async def workflow(_: RunContext, __: AgentDefinition) -> NewResult:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0.03)
+        at_work -= 1
+        return NewResult(title="t", summary="s", action_items=(), category="c")
+
+    async with house(store, clock, ScriptedEngine([]), workflow) as made:
+        for run in runs:
+            await made.until(run, RunStatus.SUCCEEDED)
+    assert most == 2
+
+
+async def test_a_newer_run_takes_the_place_of_those_that_are_no_file_s(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    of_file = await record(store, agent, document, clock)
+    old = []
+    for number in range(2):
+        clock.advance(1)
+        new = replace(occurrence_of(agent, document, clock), key=f"due-{number}", path=None)
+        run = await store.runs.record(new)
+        assert run is not None
+        old.append(run)
+    async with house(store, clock, ScriptedEngine([]), hang) as made:
+        await made.until(of_file, RunStatus.RUNNING)
+        await made.manager.replace(agent.id)
+        ended = [await store.runs.get(run.id) for run in old]
+        assert [(run.status, run.reason) for run in ended] == [(RunStatus.CANCELLED, REPLACED)] * 2
+        assert (await store.runs.get(of_file.id)).status is RunStatus.RUNNING
+
+
+# --- giving up ---
+
+
+async def test_an_agent_whose_runs_fail_ten_times_in_a_row_is_paused_and_says_so(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    async def broken(_: RunContext, __: AgentDefinition) -> NewResult:
+        raise EngineError("The model is out of order.")
+
+    runs = await some(store, agent, document, clock, GIVE_UP_AFTER + 2)
+    async with house(store, clock, ScriptedEngine([]), broken) as made:
+        await made.until(runs[GIVE_UP_AFTER - 1], RunStatus.FAILED)
+        async with asyncio.timeout(5):
+            while not made.given_up:
+                await asyncio.sleep(0.01)
+        now = await store.agents.by_id(agent.id)
+        assert now.paused
+        [sentence] = made.given_up
+        assert now.paused_reason == sentence
+        assert "failed in a row" in sentence
+        assert "The model is out of order." in sentence
+        assert [incident.kind for incident in await store.incidents.list(10)] == ["agent_given_up"]
+        assert (await store.runs.get(runs[GIVE_UP_AFTER].id)).status is RunStatus.PENDING

@@ -4,6 +4,7 @@ cronsim computes on a wall clock without a zone; what daylight saving makes of i
 
 - A schedule at fixed times: a time that is skipped runs right after the jump, one that comes twice runs the first time.
 - A schedule whose minute or hour begins with `*` goes by what the clock shows: skipped times don't run, repeated ones run again.
+- Times that a jump of three hours or more skips (a zone that changed its date) don't run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from cronsim import CronSim, CronSimError
 
 from agents.scheduling.wall_clock import (
-    LONGEST_SHIFT,
+    CORRECTION,
     find_zone,
     next_change,
     offset_at,
@@ -121,7 +122,8 @@ class Cron:
         total, walked = 0, start
         before = self._eve(day)
         while before < end and (ahead := self._eve(day + _DAY)) <= end:
-            if offset_at(self._zone, before) == offset_at(self._zone, ahead):
+            same_offset = offset_at(self._zone, before) == offset_at(self._zone, ahead)
+            if same_offset and ahead - before == _DAY:  # a jump to midnight leaves the offset as it was at both ends
                 total += self._walk(walked, before) + self._in_day(day)
                 walked = ahead
             day, before = day + _DAY, ahead
@@ -130,7 +132,7 @@ class Cron:
     def _at_fixed_times(self, after: datetime) -> Iterator[Due]:
         for wall in self._walls(to_wall(self._zone, after)):
             at, jump = to_moment(self._zone, wall)
-            if at <= after or jump > LONGEST_SHIFT:
+            if at <= after or jump >= CORRECTION:
                 continue
             yield Due(at=at, note=self._note(wall, at, jump))
             after = at  # two skipped times are one

@@ -30,6 +30,9 @@ __all__ = [
 
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST_LOOK = timedelta(hours=1)
+_LONGEST_S = (
+    1e12  # some 30,000 years: longer than the calendar, and still an interval that Python can count with
+)
 
 
 def check_zone(name: str) -> None:
@@ -99,12 +102,15 @@ def count_between(trigger: TimedTrigger, *, start: datetime, end: datetime, anch
 def _intervals(trigger: IntervalTrigger, after: datetime, anchor: datetime) -> Iterator[Due]:
     every = _every(trigger)
     first = (after - anchor) // every + 1
-    # from the anchor each time: adding up would add up errors
-    return (Due(at=anchor + every * n) for n in count(first))
+    try:
+        for n in count(first):
+            yield Due(at=anchor + every * n)  # from the anchor each time: adding up would add up errors
+    except OverflowError:  # later than Python's calendar goes
+        return
 
 
 def _every(trigger: IntervalTrigger) -> timedelta:
-    every = timedelta(seconds=trigger.every_s)
+    every = timedelta(seconds=min(trigger.every_s, _LONGEST_S))
     if every < _MICROSECOND:
         raise ValueError("An interval must be longer than nothing.")
     return every

@@ -76,19 +76,21 @@ def gap(agents: Sequence[Agent], armed: Sequence[Occurrence], *, now: datetime, 
     for row in armed:
         if row.trigger_key is not None and row.due_at <= now:
             known[row.agent_id, row.trigger_key].append(row)
+    by_id = {agent.id: agent for agent in agents}
     gaps = [
-        _gap_of(agent, trigger, rows, now, zone)
-        for agent in agents
-        for key, trigger in {
-            trigger_key(trigger): trigger for trigger in agent.definition.timed_triggers
-        }.items()
-        if (rows := known.get((agent.id, key)))
+        _gap_of(by_id[agent_id], trigger, rows, now, zone)
+        for (agent_id, key), rows in known.items()
+        if agent_id in by_id and (trigger := _trigger_of(by_id[agent_id], key)) is not None
     ]
     return Gap(
         run=tuple(row for each in gaps for row in each.run),
         missed=tuple(row for each in gaps for row in each.missed),
         known_missed={id_: reason for each in gaps for id_, reason in each.known_missed.items()},
     )
+
+
+def _trigger_of(agent: Agent, key: str) -> TimedTrigger | None:
+    return next((trigger for trigger in agent.definition.timed_triggers if trigger_key(trigger) == key), None)
 
 
 def _gap_of(

@@ -8,9 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-LONGEST_SHIFT = timedelta(
-    hours=3
-)  # Debian's cron takes a longer one for a correction of the date, not for daylight saving
+# cron(8): a clock that goes this far forward at once was corrected, which is not daylight saving
+CORRECTION = timedelta(hours=3)
 
 _SECOND = timedelta(seconds=1)
 _LOOK_AHEAD = timedelta(days=1)  # no zone changes its offset twice within so short a time

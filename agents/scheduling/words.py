@@ -142,9 +142,8 @@ def _how_often(fields: CronFields) -> str | None:
         if (minutes := _step(fields.minute, 60)) is not None:
             return f"every {duration_in_words(minutes * 60, each=True)}"
         if _is_number(fields.minute):
-            return (
-                "every hour" if int(fields.minute) == 0 else f"every hour, {int(fields.minute)} minutes past"
-            )
+            past = duration_in_words(int(fields.minute) * 60)
+            return "every hour" if int(fields.minute) == 0 else f"every hour, {past} past"
     hours = _step(fields.hour, 24)
     if hours is not None and _is_number(fields.minute) and int(fields.minute) == 0:
         return f"every {duration_in_words(hours * 3_600, each=True)}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import stat
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from agents.contract import AgentInfo, DoctorCheck, DoctorReport
+from agents.core import Incident
 from agents.paths import HomePaths
 from agents.printable import printable
 from agents.storage import Store
@@ -16,8 +18,20 @@ from agents.storage.backups import Backups
 from engine.status import EngineState, EngineStatus
 
 MIN_FREE_BYTES = 500_000_000
-STALE_TICK = timedelta(minutes=3)
+STALE_LOOK = timedelta(minutes=3)  # at folders
+STALE_TICK = timedelta(seconds=60)  # of the schedule
+RECENT = timedelta(days=1)
 STALE_BACKUP = timedelta(hours=48)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleHealth:
+    """What the scheduler tells of itself, and what its watchdog found, the newest first."""
+
+    last_tick: datetime | None = None
+    next_due: datetime | None = None
+    trouble: str | None = None
+    incidents: tuple[Incident, ...] = ()
 
 
 async def examine(
@@ -27,7 +41,8 @@ async def examine(
     backups: Backups,
     engine: EngineStatus,
     agents: list[AgentInfo],
-    last_tick: datetime | None,
+    last_look: datetime | None,
+    schedule: ScheduleHealth,
     now: datetime,
     listening: str | None = None,
     api_key: Path | None = None,
@@ -41,7 +56,8 @@ async def examine(
         _engine(engine),
         _listener(listening),
         *await asyncio.to_thread(_api_key, api_key),
-        _scheduler(last_tick, now),
+        _folders(last_look, now),
+        _schedule(schedule, now),
         *(_agent(agent) for agent in agents),
     ]
     return DoctorReport(ok=all(check.ok for check in checks), checks=checks)
@@ -120,17 +136,45 @@ def _api_key(file: Path | None) -> list[DoctorCheck]:
     return [DoctorCheck(name="api key", ok=True, message="The API key is private.")]
 
 
-def _scheduler(last_tick: datetime | None, now: datetime) -> DoctorCheck:
-    if last_tick is None:
-        return DoctorCheck(name="scheduler", ok=True, message="No folder has been looked at yet.")
-    age = now - last_tick
-    if age > STALE_TICK:
+def _folders(last_look: datetime | None, now: datetime) -> DoctorCheck:
+    if last_look is None:
+        return DoctorCheck(name="folders", ok=True, message="No folder has been looked at yet.")
+    age = now - last_look
+    if age > STALE_LOOK:
         minutes = int(age.total_seconds() // 60)
         message = f"The folders were last looked at {minutes} minutes ago; restart with `hearth stop`, then `hearth serve`."
-        return DoctorCheck(name="scheduler", ok=False, message=message)
+        return DoctorCheck(name="folders", ok=False, message=message)
     return DoctorCheck(
-        name="scheduler", ok=True, message=f"The folders were looked at {int(age.total_seconds())} s ago."
+        name="folders", ok=True, message=f"The folders were looked at {int(age.total_seconds())} s ago."
     )
+
+
+def _schedule(schedule: ScheduleHealth, now: datetime) -> DoctorCheck:
+    """Whether due times are claimed; what the watchdog had to mend in the last day is told, and is no fault by now."""
+    if schedule.trouble is not None:
+        return DoctorCheck(name="schedule", ok=False, message=schedule.trouble)
+    if schedule.last_tick is None:
+        return DoctorCheck(name="schedule", ok=True, message="Due times have not been looked at yet.")
+    age = now - schedule.last_tick
+    if age > STALE_TICK:
+        seconds = int(age.total_seconds())
+        message = (
+            f"Due times were last looked at {seconds} s ago; restart with `hearth stop`, then `hearth serve`."
+        )
+        return DoctorCheck(name="schedule", ok=False, message=message)
+    told = f"Due times were looked at {int(age.total_seconds())} s ago, "
+    if schedule.next_due is None:
+        told += "and none is armed."
+    else:
+        told += f"and the next one is {_when(schedule.next_due)}."
+    recent = [incident for incident in schedule.incidents if now - incident.at < RECENT]
+    if recent:
+        told += f" Since yesterday: {recent[0].detail}"
+    return DoctorCheck(name="schedule", ok=True, message=told)
+
+
+def _when(moment: datetime) -> str:
+    return moment.astimezone().strftime("on %d %B at %H:%M").replace("on 0", "on ")
 
 
 def _agent(agent: AgentInfo) -> DoctorCheck:

@@ -31,8 +31,10 @@ from agents.events import EventBus
 from agents.printable import printable
 from agents.runs.manager import RunManager
 from agents.scheduling.chains import check_chains
+from agents.scheduling.due_times import in_words, next_due
 from agents.scheduling.simulate import simulate
 from agents.storage import Store
+from agents.timetable import Timetable
 from agents.triggers import TriggerKind, WebhookTrigger, trigger_key
 from agents.watching.service import FileTriggerService
 
@@ -48,6 +50,7 @@ class Registry:
         *,
         store: Store,
         triggers: FileTriggerService,
+        timetable: Timetable,
         runs: RunManager,
         bus: EventBus,
         clock: Clock,
@@ -57,6 +60,7 @@ class Registry:
         """`forget_prompts` takes the id of an agent whose prompts will not be asked so again."""
         self._store = store
         self._triggers = triggers
+        self._timetable = timetable
         self._runs = runs
         self._bus = bus
         self._clock = clock
@@ -117,6 +121,7 @@ class Registry:
             )
         await asyncio.to_thread(_check_model, definition.model)
         await self._check_among_others(definition)
+        _check_still_to_come(definition, existing, now=self._clock.now())
         asks = new_asks(existing.definition, definition) if existing else asks_of(definition)
         if asks and not request.accept:
             raise NeedsConsent(asks)
@@ -178,8 +183,10 @@ class Registry:
         )
 
     async def arm(self) -> None:
-        """Makes the triggers match the store."""
-        await self._triggers.set_agents(await self._store.agents.list())
+        """Makes the triggers match the store; on return the next due times are rows. Raises StoreProblem when they can't be."""
+        agents = await self._store.agents.list()
+        await self._triggers.set_agents(agents)
+        await self._timetable.set_agents(agents)
 
     async def tell(self, name: str) -> None:
         """Tells the clients about an agent whose runs have changed."""
@@ -269,6 +276,16 @@ class Registry:
     async def _next_due(self, agent_id: int) -> datetime | None:
         armed = await self._store.schedule.armed(agent_id)
         return min((row.due_at for row in armed if row.trigger in TIMED), default=None)
+
+
+def _check_still_to_come(definition: AgentDefinition, existing: Agent | None, *, now: datetime) -> None:
+    """What is armed must have a next due time. A moment that has passed may stand in a file that was there before."""
+    known = existing.definition.triggers if existing else ()
+    for trigger in definition.timed_triggers:
+        if trigger not in known and next_due(trigger, after=now, anchor=now) is None:
+            raise UsageProblem(
+                f"“{definition.name}” would never be due ({in_words(trigger)}): that time has passed; name one that is to come."
+            )
 
 
 def _hooks(definition: AgentDefinition) -> list[str]:

@@ -14,7 +14,9 @@ import secrets
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import psutil
 
@@ -33,8 +35,10 @@ from agents.chat import Chat
 from agents.clock import Clock
 from agents.core import BUILT_IN_MODEL, FileState, NewOccurrence, NewResult, Run, RunStatus
 from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, remember_key, resolve_key
+from agents.definitions import local_zone
 from agents.errors import Damaged, NotFound, StoreProblem
 from agents.events import EventBus
+from agents.gates.checking import GateKeeper
 from agents.hooks import Hooks
 from agents.models.local import EnginePool
 from agents.models.metering import MeteredEngine
@@ -52,6 +56,7 @@ from agents.scheduling.chains import followers_of
 from agents.storage import Store
 from agents.storage.backups import Backups
 from agents.storage.restoring import open_or_restore
+from agents.timetable import Timetable
 from agents.watching.service import FileTriggerService
 from engine.builtin import built_in_embedder, built_in_model, makes_vectors
 from engine.errors import EngineError, ModelInvalid, ModelMissing
@@ -115,6 +120,7 @@ class Runtime:
         self._engine_told: contract.EngineInfo | None = None
         self._cache = cache or CacheSpec()
         self._background: set[asyncio.Task[None]] = set()
+        self._complaining: set[str] = set()  # parts that can't write rows
         self.version = __version__
         self.store = store
         self.backups = Backups(paths=paths, store=store, key=key, clock=clock)
@@ -129,11 +135,12 @@ class Runtime:
             clock=clock,
         )
         self.models = ServedModels(engines=self.engines, default=default_model, others=other_models)
+        owner = this_process()
         self.runs = RunManager(
             store=store,
             engines=self.engines,
             bus=self.bus,
-            owner=str(this_process()),
+            owner=str(owner),
             workflow=do_work,
             on_change=self._run_changed,
             on_store_trouble=self._store_trouble,
@@ -143,6 +150,20 @@ class Runtime:
             at=failpoint,
         )
         self._alarm = Alarm(clock=clock)
+        self._gates = GateKeeper(clock=clock, on_ac=self._on_ac, remembered=store.runs)
+        self.timetable = Timetable(
+            store=store,
+            runs=self.runs,
+            gates=self._gates,
+            bus=self.bus,
+            clock=clock,
+            alarm=self._alarm,
+            owner=owner,
+            zone=ZoneInfo(local_zone()),
+            on_change=self._run_changed,
+            on_trouble=partial(self._store_trouble, who="schedule"),
+            on_incident=self._notice,
+        )
         self.triggers = FileTriggerService(
             store=store,
             clock=clock,
@@ -154,6 +175,7 @@ class Runtime:
         self.registry = Registry(
             store=store,
             triggers=self.triggers,
+            timetable=self.timetable,
             runs=self.runs,
             bus=self.bus,
             clock=clock,
@@ -161,7 +183,7 @@ class Runtime:
             forget_prompts=self._forget_prompts,
         )
         self.repeater = Repeater(store=store, clock=clock, poke=self.runs.poke)
-        self.hooks = Hooks(store=store, clock=clock, announce=store.schedule.announce)
+        self.hooks = Hooks(store=store, clock=clock, announce=self.timetable.scheduler.announce)
         self.chat = Chat(store=store, engines=self.engines)
         self._api: ApiServer | None = None
         self._door = door
@@ -196,7 +218,9 @@ class Runtime:
         self._look_at_backups()
         self._alarm.every(BACKUP_LOOK_S, self._look_at_backups)
         self._alarm.every(IDLE_LOOK_S, lambda: self._spawn(self.engines.unload_idle()))
-        await self.registry.arm()
+        agents = await self.store.agents.list()
+        self.timetable.start(agents)
+        await self.triggers.set_agents(agents)
         self.runs.poke()
 
     async def _open_door(self) -> None:
@@ -234,6 +258,8 @@ class Runtime:
         self.bus.publish(contract.Stopping())
         steps: list[tuple[str, Callable[[], Awaitable[object]], float]] = [
             ("triggers", self.triggers.stop, 3.0),
+            ("timetable", self.timetable.stop, 3.0),
+            ("gates", self._gates.stop, 1.0),
             ("alarm", self._alarm.stop, 1.0),
             ("runs", self.runs.stop, 5.0),
             # Before the clients: an answer that is being streamed ends with a sentence instead of a broken line.
@@ -281,9 +307,12 @@ class Runtime:
             last_tick=self.triggers.last_tick,
             next_tick=self.triggers.next_tick,
             scheduler=contract.SchedulerInfo(
+                last_tick=self.timetable.scheduler.last_tick,
+                next_due=self.timetable.scheduler.next_due,
+                trouble=self.timetable.scheduler.trouble,
                 incidents=[
                     views.incident_info(each) for each in await self.store.incidents.list(MAX_INCIDENTS)
-                ]
+                ],
             ),
             agents_stopped=views.agents_switched(self.runs.switch.stopped).reason,
             notices=list(self._notices.values()),
@@ -296,7 +325,13 @@ class Runtime:
             backups=self.backups,
             engine=self.engines.default.status,
             agents=await self.registry.list_agents(),
-            last_tick=self.triggers.last_tick,
+            last_look=self.triggers.last_tick,
+            schedule=doctor.ScheduleHealth(
+                last_tick=self.timetable.scheduler.last_tick,
+                next_due=self.timetable.scheduler.next_due,
+                trouble=self.timetable.scheduler.trouble,
+                incidents=tuple(await self.store.incidents.list(MAX_INCIDENTS)),
+            ),
             now=self._clock.now(),
             listening=self._door.sentence if self._door else None,
             api_key=self._door.key_file if self._door else self._paths.api_key,
@@ -335,7 +370,10 @@ class Runtime:
     # --- what the parts report -------------------------------------------------------------------
 
     async def _occurred(self, occurrence: NewOccurrence, state: FileState) -> bool:
-        """Stores a new version of a file with its run; False when the ledger has it already."""
+        """Stores a new version of a file, with its run unless gates are asked first; False when the ledger has it already."""
+        is_new = await self.timetable.announce_file(occurrence, state)
+        if is_new is not None:
+            return is_new
         run = await self.store.runs.record(occurrence, file_state=state)
         if run is not None:
             self.bus.publish(contract.RunChanged(run=views.run_info(run)))
@@ -357,7 +395,12 @@ class Runtime:
         await self.registry.arm()
 
     async def _run_changed(self, agent_name: str) -> None:
+        self.timetable.scheduler.poke()  # its end may have woken another agent
         await self.registry.tell(agent_name)
+
+    def _on_ac(self) -> bool | None:
+        """Whether the computer is plugged in; None where nothing tells."""
+        return None
 
     def _engine_changed(self, model: str, status: EngineStatus) -> None:
         """An engine's new status. Clients know one engine, the default model's; trouble is told of every one."""
@@ -378,11 +421,14 @@ class Runtime:
         elif status.state is EngineState.READY:
             self._notices.pop(topic, None)
 
-    def _store_trouble(self, sentence: str | None) -> None:
-        """Rows can't be written (a sentence), or can be again (None)."""
+    def _store_trouble(self, sentence: str | None, *, who: str = "runs") -> None:
+        """Rows can't be written (a sentence), or can be again (None); it is over once nobody complains any more."""
         if sentence is None:
-            self._notices.pop("store", None)
+            self._complaining.discard(who)
+            if not self._complaining:
+                self._notices.pop("store", None)
         else:
+            self._complaining.add(who)
             self._notice(sentence, contract.NoticeLevel.ERROR, topic="store")
 
     def _notice(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ async def check_named(
     clock: FakeClock,
     made: Backups,
     engine: EngineStatus | None = None,
+    schedule: doctor.ScheduleHealth | None = None,
 ) -> DoctorCheck:
     report = await doctor.examine(
         paths=paths,
@@ -38,7 +40,8 @@ async def check_named(
         backups=made,
         engine=engine or EngineStatus(state=EngineState.READY),
         agents=[],
-        last_tick=None,
+        last_look=None,
+        schedule=schedule or doctor.ScheduleHealth(),
         now=clock.now(),
     )
     [check] = [check for check in report.checks if check.name == name]
@@ -100,7 +103,8 @@ async def test_an_api_key_that_others_can_read_is_minded(
             backups=Backups(paths=paths, store=store, key=KEY, clock=clock),
             engine=EngineStatus(state=EngineState.READY),
             agents=[],
-            last_tick=None,
+            last_look=None,
+            schedule=doctor.ScheduleHealth(),
             now=clock.now(),
             api_key=paths.api_key,
         )
@@ -114,3 +118,36 @@ async def test_an_api_key_that_others_can_read_is_minded(
     [found] = await key_checks()
     assert (private.ok, found.ok) == (True, False)
     assert f"chmod 600 {paths.api_key}" in found.message
+
+
+async def test_a_schedule_that_stands_still_or_cannot_write_is_a_fault_with_its_remedy(
+    paths: HomePaths, store: Store, clock: FakeClock
+) -> None:
+    backups = Backups(paths=paths, store=store, key=KEY, clock=clock)
+    seconds_ago = [10.0, 50.0, 70.0]
+    seen = []
+    for age_s in seconds_ago:
+        health = doctor.ScheduleHealth(last_tick=clock.now() - timedelta(seconds=age_s))
+        check = await check_named("schedule", paths, store, clock, backups, schedule=health)
+        seen.append(check.ok)
+    assert seen == [True, True, False]
+    assert "hearth serve" in check.message
+
+    full = doctor.ScheduleHealth(last_tick=clock.now(), trouble="The disk is full; make room.")
+    check = await check_named("schedule", paths, store, clock, backups, schedule=full)
+    assert (check.ok, check.message) == (False, "The disk is full; make room.")
+
+
+async def test_what_the_watchdog_mended_is_told_for_a_day(
+    paths: HomePaths, store: Store, clock: FakeClock
+) -> None:
+    backups = Backups(paths=paths, store=store, key=KEY, clock=clock)
+    incident = await store.incidents.add("scheduler_stuck", "It was started again.", clock.now())
+    messages = []
+    for hours in (1, 24):
+        clock.advance(hours * 3600)
+        health = doctor.ScheduleHealth(last_tick=clock.now(), incidents=(incident,))
+        check = await check_named("schedule", paths, store, clock, backups, schedule=health)
+        assert check.ok
+        messages.append("It was started again." in check.message)
+    assert messages == [True, False]

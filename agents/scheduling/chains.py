@@ -97,7 +97,7 @@ def _check_fan_out(names: Mapping[str, str], followed: Mapping[str, Sequence[str
             followers[name] = followers.get(name, 0) + 1
             if followers[name] > MAX_FOLLOWERS:
                 raise UsageProblem(
-                    f'More than {MAX_FOLLOWERS} agents would start on the results of "{names.get(name, name)}"; '
+                    f"More than {MAX_FOLLOWERS} agents would start on the results of “{names.get(name, name)}”; "
                     "let one of them start others in turn."
                 )
 
@@ -121,14 +121,14 @@ def _measure(
         depths[name] = 1 + max((depths.get(before, 1) for before in followed[name]), default=0)
         if depths[name] > MAX_DEPTH:
             raise UsageProblem(
-                f'"{names[name]}" would be number {depths[name]} in a row of agents that start one another; '
+                f"“{names[name]}” would be number {depths[name]} in a row of agents that start one another; "
                 f"at most {MAX_DEPTH} are allowed."
             )
 
 
 def _circle(followers: Sequence[str], names: Mapping[str, str]) -> str:
     """From the follower's side to the order in which they would start one another."""
-    told = [f'"{names[name]}"' for name in reversed(followers)]
+    told = [f"“{names[name]}”" for name in reversed(followers)]
     if len(told) == 2:
         return f"{told[0]} would start on its own results, without end; take that trigger out."
     return f"Agents would start one another in a circle: {' → '.join(told)}; take one of these triggers out."

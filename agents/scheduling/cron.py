@@ -72,7 +72,7 @@ def read_fields(schedule: str) -> CronFields:
     words = _SHORT_FORMS.get(schedule.strip().lower(), schedule).split()
     if len(schedule) > _MAX_CHARS or len(words) != len(_FIELDS):
         raise ValueError(
-            f'The schedule "{schedule[:40]}" must have five fields: '
+            f"The schedule “{schedule[:40]}” must have five fields: "
             "minute, hour, day of the month, month and day of the week."
         )
     return CronFields(*words)
@@ -88,14 +88,14 @@ def check_cron(schedule: str) -> None:
             CronSim(" ".join(alone), _ANY_DAY)
         except CronSimError:
             raise ValueError(
-                f'The {name} field "{value}" of the schedule "{schedule}" is not understood: it takes {values}, '
+                f"The {name} field “{value}” of the schedule “{schedule}” is not understood: it takes {values}, "
                 "lists (1,2), ranges (1-5) and steps (*/2)."
             ) from None
     try:
         next(CronSim(" ".join(fields), _ANY_DAY))
     except (CronSimError, StopIteration):
         raise ValueError(
-            f'The schedule "{schedule}" never comes: no month has such a day in its day-of-month field.'
+            f"The schedule “{schedule}” never comes: no month has such a day in its day-of-month field."
         ) from None
 
 
@@ -123,7 +123,9 @@ class Cron:
         before = self._eve(day)
         while before < end and (ahead := self._eve(day + _DAY)) <= end:
             same_offset = offset_at(self._zone, before) == offset_at(self._zone, ahead)
-            if same_offset and ahead - before == _DAY:  # a jump to midnight leaves the offset as it was at both ends
+            if (
+                same_offset and ahead - before == _DAY
+            ):  # a jump to midnight leaves the offset as it was at both ends
                 total += self._walk(walked, before) + self._in_day(day)
                 walked = ahead
             day, before = day + _DAY, ahead
@@ -159,7 +161,7 @@ class Cron:
         try:
             return CronSim(self._schedule, wall)
         except CronSimError:
-            raise ValueError(f'The schedule "{self._schedule}" is not understood.') from None
+            raise ValueError(f"The schedule “{self._schedule}” is not understood.") from None
 
     def _walk(self, start: datetime, end: datetime) -> int:
         if start >= end:

@@ -61,7 +61,7 @@ def _reason(misfire: Misfire, *, too_old: bool) -> str:
         case MisfirePolicy.SKIP:
             return f"{late}, and this agent leaves out what is late."
         case MisfirePolicy.RUN_ONCE:
-            return f"{late}; a newer one ran in its place."
+            return f"{late}; a newer one runs in its place."
         case MisfirePolicy.RUN_ALL:
             return f"{late}; only the newest {misfire.at_most} are caught up."
         case _:

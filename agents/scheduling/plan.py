@@ -36,29 +36,13 @@ def due_key(key_of_trigger: str, due_at: datetime) -> str:
     return f"{key_of_trigger}:{(due_at - _EPOCH) // _MICROSECOND}"
 
 
-def plan_next(
-    agents: Sequence[Agent], anchors: Mapping[tuple[int, str], datetime], *, now: datetime
-) -> list[NewOccurrence]:
-    """The next due time of each timed trigger of each agent that is not paused.
-
-    `anchors` holds the newest due time that the ledger knows of a trigger: intervals are counted from it, and without one from now.
-    It does not decide what is next, so that a clock that was set back a year does not leave an agent without a due time for a year.
-    """
-    rows: dict[tuple[int, str], NewOccurrence] = {}
-    for agent in agents:
-        if agent.paused:
-            continue
-        for trigger in agent.definition.timed_triggers:
-            anchor = anchors.get((agent.id, trigger_key(trigger)), now)
-            if (row := next_row(agent.id, trigger, after=now, anchor=anchor)) is not None:
-                rows[agent.id, row.key] = row
-    return list(rows.values())
-
-
 def next_row(
     agent_id: int, trigger: TimedTrigger, *, after: datetime, anchor: datetime
 ) -> NewOccurrence | None:
-    """The row of the first due time later than `after`; None when there is none, or its schedule is not understood any more."""
+    """The row of the first due time later than `after`; None when there is none, or its schedule is not understood any more.
+
+    `after` is the time that it is, not the newest row: a clock that was set back a year leaves no agent without a due time for a year.
+    """
     try:
         due = next_due(trigger, after=after, anchor=anchor)
     except ValueError:  # it was checked when it was defined; a zone can vanish with the system's data

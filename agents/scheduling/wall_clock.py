@@ -21,7 +21,7 @@ def find_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f'There is no time zone "{name[:60]}": write it as a region and a city, such as Europe/Berlin.'
+            f"There is no time zone “{name[:60]}”: write it as a region and a city, such as Europe/Berlin."
         ) from None
 
 

@@ -66,9 +66,9 @@ def in_words(trigger: Trigger, *, local_zone: str | None = None) -> str:
         case IdleTrigger():
             return f"when nobody has used the computer for {duration_in_words(trigger.after_s)}"
         case WebhookTrigger():
-            return f'when the hook "{trigger.hook}" is called'
+            return f"when the hook “{trigger.hook}” is called"
         case ResultTrigger():
-            return f'when a run of "{trigger.agent}" has {_ENDS[trigger.when]}'
+            return f"when a run of “{trigger.agent}” has {_ENDS[trigger.when]}"
         case _:
             assert_never(trigger)
 

@@ -448,7 +448,7 @@ async def test_the_doctor_looks_at_every_part(house: House) -> None:
     report = contract.DoctorReport.model_validate(await house.get("/v1/doctor"))
     names = [check.name for check in report.checks]
     assert names[:5] == ["home", "disk", "database", "backup", "engine"]
-    assert names[5:] == ["listener", "scheduler", "agent Document digest"]
+    assert names[5:] == ["listener", "folders", "schedule", "agent Document digest"]
     assert report.ok
     house.inbox.rmdir()
     await house.http.post(f"{DIGEST}/run", json={})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from agents.core import (
 from agents.storage import effect_rows, file_rows, ledger, occurrence_rows, run_rows, run_search, step_rows
 from agents.storage.conversation_store import cut_streaming_turns
 from agents.storage.driver import scalar
-from agents.storage.text_search import COUNT_REMEMBERED, words_of
+from agents.storage.text_search import COUNT_REMEMBERED, NEWEST_REMEMBERED, REMEMBERED_AT_ONCE, words_of
 from agents.storage.values import to_json, to_us
 from agents.storage.writer import Writer
 from agents.triggers import TriggerKind
@@ -330,8 +331,16 @@ class RunStore:
     async def count_remembered(self, words: Sequence[str]) -> int:
         """How many results hold all of these words in their title, text or action items, in whichever case."""
 
-        def job(db: Database) -> int:
-            wanted = [word for text in words for word in words_of(text)]
-            return int(scalar(db, COUNT_REMEMBERED, (to_json(wanted),)))
+        wanted = to_json([word for text in words for word in words_of(text)])
+        newest = await self._writer.read(lambda db: int(scalar(db, NEWEST_REMEMBERED)))
+        count = 0
+        for start in range(
+            0, newest + 1, REMEMBERED_AT_ONCE
+        ):  # in pieces, so that nobody waits for the whole
+            piece = (wanted, start, start + REMEMBERED_AT_ONCE)
+            count += await self._writer.read(partial(_count_remembered, piece))
+        return count
 
-        return await self._writer.read(job)
+
+def _count_remembered(piece: tuple[str, int, int], db: Database) -> int:
+    return int(scalar(db, COUNT_REMEMBERED, piece))

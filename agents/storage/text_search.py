@@ -14,7 +14,11 @@ from sqlite_utils import Database
 from agents.storage.values import from_json, from_name
 
 HOLDS = "hearth_holds"  # (words as JSON, text, …): whether the texts together hold every word
-COUNT_REMEMBERED = f"SELECT count(*) FROM results WHERE {HOLDS}(?, title, summary, action_items)"  # noqa: S608
+REMEMBERED_AT_ONCE = 5_000  # results that one piece of a count looks through
+NEWEST_REMEMBERED = "SELECT coalesce(max(id), 0) FROM results"
+COUNT_REMEMBERED = f"""
+    SELECT count(*) FROM results WHERE {HOLDS}(?, title, summary, action_items) AND id >= ? AND id < ?
+"""  # noqa: S608
 
 
 def words_of(text: str) -> list[str]:

@@ -16,6 +16,7 @@ import shlex
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -154,6 +155,24 @@ class RuntimeClient:
     def pause(self, name: str) -> contract.AgentInfo:
         return self._call(contract.AgentInfo, "POST", _agent_path(name, "pause"))
 
+    def due_times(
+        self, name: str, *, n: int, start: datetime | None = None, end: datetime | None = None
+    ) -> list[contract.DueTime]:
+        """What the agent's timed triggers would do from `start` (now) on, the earliest first."""
+        query = {"n": n, "start": _moment(start), "end": _moment(end)}
+        return self._call(
+            list[contract.DueTime],
+            "GET",
+            _agent_path(name, "next"),
+            query=query,
+            timeout_s=LONG_ANSWER_TIMEOUT_S,
+        )
+
+    def switch_agents(self, *, stopped: bool) -> contract.AgentsSwitched:
+        """Stops everything that agents do, or lets them go on."""
+        body = contract.AgentsSwitch(stopped=stopped)
+        return self._call(contract.AgentsSwitched, "POST", "/v1/agents-switch", body=body)
+
     def resume(self, name: str) -> contract.AgentInfo:
         return self._call(contract.AgentInfo, "POST", _agent_path(name, "resume"))
 
@@ -173,18 +192,60 @@ class RuntimeClient:
         *,
         agent: str | None = None,
         status: str | None = None,
+        trigger: str | None = None,
+        search: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int | None = None,
         before: int | None = None,
     ) -> list[contract.RunInfo]:
         """Newest first."""
-        query = {"agent": agent, "status": status, "limit": limit, "before": before}
+        query = {
+            "agent": agent,
+            "status": status,
+            "trigger": trigger,
+            "search": search,
+            "since": _moment(since),
+            "until": _moment(until),
+            "limit": limit,
+            "before": before,
+        }
         return self._call(list[contract.RunInfo], "GET", "/v1/runs", query=query)
+
+    def occurrences(
+        self,
+        *,
+        agent: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> list[contract.OccurrenceInfo]:
+        """Due times, newest rows first, also those that led to no run."""
+        query = {
+            "agent": agent,
+            "status": status,
+            "since": _moment(since),
+            "until": _moment(until),
+            "limit": limit,
+            "before": before,
+        }
+        return self._call(list[contract.OccurrenceInfo], "GET", "/v1/occurrences", query=query)
 
     def run(self, run_id: int) -> contract.RunDetail:
         return self._call(contract.RunDetail, "GET", f"/v1/runs/{run_id}")
 
     def cancel_run(self, run_id: int) -> contract.RunInfo:
         return self._call(contract.RunInfo, "POST", f"/v1/runs/{run_id}/cancel")
+
+    def retry_run(self, run_id: int) -> contract.RunInfo:
+        """The same work as a new run."""
+        return self._call(contract.RunInfo, "POST", f"/v1/runs/{run_id}/retry")
+
+    def replay_run(self, run_id: int, request: contract.Replay) -> contract.RunInfo:
+        """A new run that takes the recorded steps of an old one and asks the model anew."""
+        return self._call(contract.RunInfo, "POST", f"/v1/runs/{run_id}/replay", body=request)
 
     # --- streams ---------------------------------------------------------------------------------
 
@@ -328,6 +389,10 @@ class RuntimeClient:
             f"The runtime for {self.paths.root} ended in the middle of an answer; look at "
             f"{self.paths.runtime_log}, then try again."
         )
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _agent_path(name: str, action: str = "") -> str:

@@ -1,13 +1,15 @@
-"""`hearth agents`: list, show, add, remove, choose folders, pause, resume, run now."""
+"""`hearth agents`: list, show, add, remove, choose folders, pause, resume, run now, next due times."""
 
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.agent_words import describe_agent, describe_agents, describe_due_times, describe_waking
 from app.cli.common import (
     Invocation,
     WorkFailed,
@@ -19,18 +21,8 @@ from app.cli.common import (
     request,
     shared_options,
 )
-from app.cli.output import (
-    ago,
-    complain,
-    count,
-    emit,
-    file_name,
-    one_line,
-    pairs,
-    say,
-    table,
-    terminal_columns,
-)
+from app.cli.moments import MOMENT
+from app.cli.output import complain, emit, file_name, one_line, say
 
 if TYPE_CHECKING:
     from agents.contract import AgentDetail, AgentInfo
@@ -92,6 +84,7 @@ def add(call: Invocation, file: Path, yes: bool, replace: bool) -> None:
     say(f"Added {agent.name}, revision {agent.revision}.")
     for ask in agent.asks:
         say(f"  it may {ask}")
+    say(describe_waking(agent))
 
 
 @agents.command()
@@ -143,12 +136,59 @@ def pause(call: Invocation, name: str) -> None:
 
 @agents.command()
 @shared_options
-@click.argument("name")
-def resume(call: Invocation, name: str) -> None:
+@click.argument("name", required=False, metavar="[NAME]")
+@click.option(
+    "--all",
+    "everybody",
+    is_flag=True,
+    help="Let all agents go on after `hearth stop --agents`; one that is paused on its own stays paused.",
+)
+def resume(call: Invocation, name: str | None, everybody: bool) -> None:
     """Let agent NAME work again, on what arrived meanwhile too."""
+    if (name is None) != everybody:
+        raise WrongInput("Name one agent, or say --all.")
     with call.runtime() as client:
+        if name is None:
+            switched = client.switch_agents(stopped=False)
+            if call.json:
+                emit(switched)
+            else:
+                say("The agents are at work again.")
+            return
         agent = client.resume(name)
     _show_change(call, agent, f"{agent.name} is at work again.")
+
+
+@agents.command("next")
+@shared_options
+@click.argument("name")
+@click.option(
+    "-n",
+    "n",
+    type=click.IntRange(1, 10_000),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="At most so many.",
+)
+@click.option(
+    "--from", "start", type=MOMENT, help="Begin there instead of now; the past can be looked at too."
+)
+@click.option("--to", "end", type=MOMENT, help="End there.")
+def next_due(call: Invocation, name: str, n: int, start: datetime | None, end: datetime | None) -> None:
+    """Show when agent NAME is due next.
+
+    Times are dates with or without a time, by your clock: 2026-12-01, "2026-12-01 09:00", today, tomorrow. What the
+    change to or from daylight saving does to a time is said beside it.
+    """
+    with call.runtime() as client:
+        found = client.due_times(name, n=n, start=start, end=end)
+    if call.json:
+        emit(found)
+    elif not found:
+        say(f"{name} is not due in that time.")
+    else:
+        say(describe_due_times(found))
 
 
 @agents.command()
@@ -156,7 +196,7 @@ def resume(call: Invocation, name: str) -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def run(call: Invocation, name: str, file: Path | None) -> None:
-    """Let agent NAME look at its folders at once.
+    """Let agent NAME work at once: look at its folders, or write.
 
     With FILE it works on that file again, even if this version was handled before.
     """
@@ -218,68 +258,8 @@ def _ask_removal(name: str) -> None:
         raise WrongInput("Nothing was removed.")
 
 
-# --- words ---------------------------------------------------------------------------------------
-
-
 def _show_change(call: Invocation, agent: AgentInfo, sentence: str) -> None:
     if call.json:
         emit(agent)
     else:
         say(sentence)
-
-
-def describe_agents(found: list[AgentInfo]) -> str:
-    rows = [
-        (
-            agent.name,
-            _state(agent),
-            str(agent.waiting - agent.running),
-            str(agent.succeeded),
-            str(agent.failed),
-            _last_run(agent),
-            ", ".join(agent.folders) or "none chosen",
-        )
-        for agent in found
-    ]
-    headings = ("NAME", "STATE", "WAITING", "DONE", "FAILED", "LAST RUN", "FOLDERS")
-    text = table(headings, rows, right=(2, 3, 4), columns=terminal_columns())
-    problems = [f"{agent.name}: {agent.problem}" for agent in found if agent.problem]
-    return "\n".join([text, *problems])
-
-
-def describe_agent(agent: AgentDetail) -> str:
-    rows = [
-        ("state", _state(agent)),
-        ("about", agent.description),
-        ("may", "; ".join(agent.asks) or "nothing yet"),
-        ("folders", ", ".join(agent.folders) or "none chosen"),
-        ("files", ", ".join(agent.patterns)),
-        ("model", agent.model),
-        ("notifies", agent.notify),
-        ("runs", _runs(agent)),
-        ("last run", _last_run(agent)),
-        ("revision", f"{agent.revision} of {count(len(agent.revisions), 'revision')}"),
-    ]
-    if agent.problem:
-        rows.insert(1, ("problem", agent.problem))
-    return "\n".join([agent.name, pairs(rows), "", agent.source.rstrip()])
-
-
-def _state(agent: AgentInfo) -> str:
-    if agent.paused:
-        return "paused"
-    if agent.problem:
-        return "problem"
-    return "running" if agent.running else "on"
-
-
-def _runs(agent: AgentInfo) -> str:
-    waiting = agent.waiting - agent.running
-    return f"{agent.running} running, {waiting} waiting, {agent.succeeded} succeeded, {agent.failed} failed"
-
-
-def _last_run(agent: AgentInfo) -> str:
-    run = agent.last_run
-    if run is None:
-        return "never"
-    return f"{run.status} {ago(run.finished_at or run.started_at or run.created_at)}"

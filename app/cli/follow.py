@@ -29,7 +29,7 @@ from app.client import RuntimeClient, RuntimeUnreachable
 SILENCE_S = 10.0
 _RETRY_S = 0.5
 _PAGE_RUNS = 500  # as many as the runtime gives at once
-FINAL = frozenset({"succeeded", "failed", "cancelled"})
+FINAL = frozenset({"succeeded", "unverified", "failed", "cancelled"})
 _STATE_READ_ID = 0  # the id of an event that was made here from a state that was read
 
 

@@ -15,7 +15,7 @@ from agents.contract import (
     StepChanged,
     StepInfo,
 )
-from app.cli.output import count, cut, duration, file_name, pad, paragraph, rate, took
+from app.cli.output import count, cut, describe_costs, duration, file_name, pad, paragraph, rate, took
 from app.cli.screen import Screen
 
 _TITLE_COLUMNS = 34
@@ -98,14 +98,16 @@ def _because(engine: EngineInfo) -> str:
     return f": {engine.reason}" if engine.reason else ""
 
 
-def describe_step(step: StepInfo) -> str:
-    """One line: what was done, what came out, what it cost."""
+def describe_step(step: StepInfo, *, costs: bool = False) -> str:
+    """One line: what was done, what came out, how long it took; with `costs` also its energy, money and route."""
     facts = [step.error or step.detail or ""]
     if step.status == "interrupted":
         facts.insert(0, "interrupted, it will be done again")
     if step.prompt_tokens or step.completion_tokens:
         facts.append(f"{step.prompt_tokens:,} tokens read, {step.completion_tokens:,} written")
     facts += [rate(step.tokens_per_s), took(step.started_at, step.finished_at)]
+    if costs:
+        facts += [describe_costs(step), step.route or ""]
     mark = {"succeeded": "+", "failed": "!", "interrupted": "~", "running": "…"}[step.status]
     title = pad(cut(step.title, _TITLE_COLUMNS), _TITLE_COLUMNS)
     return f"  {mark} {title}  {' · '.join(fact for fact in facts if fact)}".rstrip()

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 _GAP = "  "
 GAP_COLUMNS = len(_GAP)  # between two columns of a table
@@ -184,6 +184,20 @@ def duration(seconds: float) -> str:
 
 def rate(tokens_per_s: float | None) -> str:
     return "" if tokens_per_s is None else f"{tokens_per_s:.1f} tok/s"
+
+
+class _Costs(Protocol):
+    @property
+    def energy_j(self) -> float | None: ...
+    @property
+    def cost_usd(self) -> float: ...
+
+
+def describe_costs(spent: _Costs) -> str:
+    """Energy where a meter told it, and money where there was any: "120 J, $0.0042"."""
+    energy = "" if spent.energy_j is None else f"{spent.energy_j:,.4g} J"
+    money = f"${spent.cost_usd:.4f}" if spent.cost_usd else ""
+    return ", ".join(part for part in (energy, money) if part)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

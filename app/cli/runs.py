@@ -1,35 +1,40 @@
-"""`hearth runs`: list, show, follow, cancel."""
+"""`hearth runs`: list, show, follow, cancel, retry, replay, and the due times behind them."""
 
 from __future__ import annotations
 
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.common import Invocation, home_option, json_option, shared_options
-from app.cli.output import (
-    GAP_COLUMNS,
-    ago,
-    columns_of,
-    elide,
-    emit,
-    file_name,
-    one_line,
-    pairs,
-    rate,
-    say,
-    table,
-    terminal_columns,
-    took,
-)
+from app.cli.common import Invocation, absolute, home_option, json_option, request, shared_options
+from app.cli.moments import MOMENT
+from app.cli.output import emit, say
+from app.cli.run_words import describe_occurrences, describe_run, describe_runs, side_by_side
 
 if TYPE_CHECKING:
-    from agents.contract import RunDetail, RunInfo
+    from agents.contract import RunDetail
+    from app.client import RuntimeClient
 
-_STATUSES = ("pending", "running", "succeeded", "failed", "cancelled")
-_AGENT_COLUMNS, _FILE_COLUMNS, _SHORT_FILE_COLUMNS = 24, 32, 12
-_RESULT_COLUMNS = 20  # that the result gets before any other column is spared
+_STATUSES = ("pending", "running", "waiting_for_approval", "succeeded", "unverified", "failed", "cancelled")
+_DUE_STATUSES = ("scheduled", "claimed", *_STATUSES, "missed", "skipped")
+_TRIGGERS = (
+    "cron",
+    "interval",
+    "once",
+    "file_changed",
+    "start",
+    "wake",
+    "idle",
+    "webhook",
+    "result",
+    "manual",
+)
+
+
+_POLL_S = 0.25
 
 
 class RunNumber(click.ParamType[int]):
@@ -60,6 +65,14 @@ def runs() -> None:
 @shared_options
 @click.option("--agent", metavar="NAME", help="Only the runs of this agent.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Only runs that stand so.")
+@click.option("--trigger", type=click.Choice(_TRIGGERS), help="Only runs that began so.")
+@click.option(
+    "--search", metavar="WORDS", help="Only runs with these words in their agent, file, reason or result."
+)
+@click.option(
+    "--since", type=MOMENT, help="Only runs from then on: 2026-12-01, '2026-12-01 09:00', today, 3h, 7d."
+)
+@click.option("--until", type=MOMENT, help="Only runs from before then.")
 @click.option(
     "--limit",
     type=click.IntRange(1, 200),
@@ -69,16 +82,14 @@ def runs() -> None:
     help="At most so many.",
 )
 @click.option("--before", type=_RUN_ID, metavar="ID", help="Only runs older than this one, to read on.")
-def list_runs(
-    call: Invocation, agent: str | None, status: str | None, limit: int, before: int | None
-) -> None:
+def list_runs(call: Invocation, limit: int, **wanted: Any) -> None:
     """List the runs, newest first."""
     with call.runtime() as client:
-        found = client.runs(agent=agent, status=status, limit=limit, before=before)
+        found = client.runs(limit=limit, **wanted)
     if call.json:
         emit(found)
     elif not found:
-        say("No runs." if agent or status or before else "No runs yet; put a document into a watched folder.")
+        say("No runs." if any(wanted.values()) else "No runs yet; put a document into a watched folder.")
     else:
         say(describe_runs(found))
 
@@ -144,58 +155,88 @@ def cancel(call: Invocation, run_id: int) -> None:
         )
 
 
-# --- words ---------------------------------------------------------------------------------------
+@runs.command(short_help="List due times, missed and skipped ones too.")
+@shared_options
+@click.option("--agent", metavar="NAME", help="Only those of this agent.")
+@click.option("--status", type=click.Choice(_DUE_STATUSES), help="Only those that stand so.")
+@click.option("--since", type=MOMENT, help="Only those due from then on: 2026-12-01, today, 3h, 7d.")
+@click.option("--until", type=MOMENT, help="Only those due before then.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 200),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="At most so many.",
+)
+@click.option("--before", type=_RUN_ID, metavar="ID", help="Only rows older than this one, to read on.")
+def occurrences(call: Invocation, limit: int, **wanted: Any) -> None:
+    """List due times, newest first: also those that were missed or skipped, with the reason."""
+    with call.runtime() as client:
+        found = client.occurrences(limit=limit, **wanted)
+    if call.json:
+        emit(found)
+    elif not found:
+        say("No due times.")
+    else:
+        say(describe_occurrences(found))
 
 
-def describe_runs(found: list[RunInfo], *, columns: int | None = None) -> str:
-    """A table for so many columns (default: the terminal's): no name is so long that no room is left for the result."""
-    width = columns or terminal_columns()
-    cells: dict[str, list[str]] = {
-        "ID": [str(run.id) for run in found],
-        "STATUS": [run.status for run in found],
-        "WHEN": [ago(run.finished_at or run.started_at or run.created_at) for run in found],
-        "TOOK": [took(run.started_at, run.finished_at) for run in found],
-        "SPEED": [rate(run.tokens_per_s) for run in found],
-        "AGENT": [elide(one_line(run.agent), _AGENT_COLUMNS) for run in found],
-        "FILE": [elide(file_name(run.file), _FILE_COLUMNS) for run in found],
-        "RESULT": [run.title or run.reason or "" for run in found],
-    }
-    file_columns = 0
-    for spared in ("", "SPEED", "TOOK", "AGENT", "WHEN"):
-        cells.pop(spared, None)
-        taken = sum(
-            _width(heading, texts) + GAP_COLUMNS
-            for heading, texts in cells.items()
-            if heading not in ("FILE", "RESULT")
-        )
-        file_columns = width - taken - GAP_COLUMNS - _RESULT_COLUMNS
-        if file_columns >= min(_SHORT_FILE_COLUMNS, _width("FILE", cells["FILE"])):
-            break
-    cells["FILE"] = [elide(name, max(_SHORT_FILE_COLUMNS, file_columns)) for name in cells["FILE"]]
-    right = [number for number, heading in enumerate(cells) if heading in ("ID", "TOOK", "SPEED")]
-    return table(list(cells), list(zip(*cells.values(), strict=True)), right=right, columns=width)
+@runs.command(short_help="Do a run's work once more.")
+@shared_options
+@click.argument("run_id", metavar="ID", type=_RUN_ID)
+def retry(call: Invocation, run_id: int) -> None:
+    """Do the work of a run that has ended once more, as a new run."""
+    with call.runtime() as client:
+        run = client.retry_run(run_id)
+    if call.json:
+        emit(run)
+    else:
+        say(f"Run {run.id} does the work of run {run_id} again (`hearth runs follow {run.id}`).")
 
 
-def _width(heading: str, texts: list[str]) -> int:
-    return max(columns_of(text) for text in (heading, *texts))
+@runs.command(short_help="Ask the model anew, and compare the results.")
+@shared_options
+@click.argument("run_id", metavar="ID", type=_RUN_ID)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Ask this model, a GGUF file, or built-in; otherwise the agent's own.",
+)
+@click.option(
+    "--revision",
+    type=click.IntRange(1),
+    metavar="N",
+    help="By this revision of the agent; otherwise the run's own.",
+)
+def replay(call: Invocation, run_id: int, model: Path | None, revision: int | None) -> int:
+    """Ask the model anew about what a run had recorded, and show both results side by side.
+
+    Nothing outside of Hearth is read or changed. The exit code is 0 when the replay succeeded, else 1.
+    """
+    from agents.contract import Replay
+
+    named = None if model is None else _model_name(model)
+    with call.runtime() as client:
+        begun = client.replay_run(run_id, request(Replay, model=named, revision=revision))
+        ended = _ended(client, begun.id)
+        original = client.run(run_id)
+    if call.json:
+        emit({"original": original, "replay": ended})
+    else:
+        say(side_by_side(original, ended))
+    return 0 if ended.status == "succeeded" else 1
 
 
-def describe_run(run: RunDetail) -> str:
-    from app.cli.narrate import describe_result, describe_step
+def _model_name(model: Path) -> str:
+    return "built-in" if str(model) == "built-in" else absolute(model, what="model file")
 
-    rows = [
-        ("status", run.status + (f": {run.reason}" if run.reason else "")),
-        ("agent", f"{run.agent}, revision {run.revision}"),
-        ("file", run.file or "–"),
-        ("trigger", run.trigger.replace("_", " ")),
-        ("begun", ago(run.started_at) + (f", attempt {run.attempt}" if run.attempt > 1 else "")),
-        ("took", took(run.started_at, run.finished_at) or "–"),
-        ("model", run.model or "–"),
-        ("tokens", f"{run.tokens:,}" + (f", {rate(run.tokens_per_s)}" if run.tokens_per_s else "")),
-    ]
-    lines = [f"Run {run.id}", pairs(rows)]
-    if run.steps:
-        lines += ["", "Steps", *(describe_step(step) for step in run.steps)]
-    if run.result is not None:
-        lines += ["", "Result", describe_result(run.result)]
-    return "\n".join(lines)
+
+def _ended(client: RuntimeClient, run_id: int) -> RunDetail:
+    """Waits for it; Ctrl-C leaves it at work."""
+    while True:
+        run = client.run(run_id)
+        if run.finished_at is not None:
+            return run
+        time.sleep(_POLL_S)

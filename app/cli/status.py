@@ -11,7 +11,7 @@ from app.cli.common import Invocation, shared_options
 from app.cli.output import ago, count, emit, pairs, rate, say
 
 if TYPE_CHECKING:
-    from agents.contract import EngineInfo, Status
+    from agents.contract import EngineInfo, SchedulerInfo, Status
 
 
 @click.command()
@@ -38,13 +38,29 @@ def describe_status(status: Status) -> str:
         ("agents", f"{count(status.agents, 'agent')}, {status.agents_paused} paused"),
         ("runs", f"{status.runs_running} running, {status.runs_pending} waiting"),
         ("folders", f"last look: {looked}"),
+        ("schedule", describe_schedule(status.scheduler)),
+        *([("power", status.governor.reason)] if status.governor.reason else []),
     ]
     lines = [f"Hearth {status.version}", pairs(rows)]
     notices = list(status.notices)
+    if status.agents_stopped:
+        notices.append(f"{status.agents_stopped} `hearth agents resume --all` lets them go on.")
+    notices += [f"{ago(each.at)}: {each.detail}" for each in status.scheduler.incidents]
     if status.recovery_code_pending:
         notices.append("The recovery code has not been written down yet; `hearth` shows it.")
     lines += [f"  ! {notice}" for notice in notices]
     return "\n".join(lines)
+
+
+def describe_schedule(scheduler: SchedulerInfo) -> str:
+    """One line: that due times are looked at, and when the next one is."""
+    looked = "not looked at yet" if scheduler.last_tick is None else f"last tick {ago(scheduler.last_tick)}"
+    due = (
+        "nothing is due at a known time"
+        if scheduler.next_due is None
+        else f"next due {ago(scheduler.next_due)}"
+    )
+    return f"{looked}, {due}" + (f". {scheduler.trouble}" if scheduler.trouble else "")
 
 
 def describe_engine(engine: EngineInfo, *, told: Sequence[str] = ()) -> str:

@@ -27,10 +27,19 @@ _POLL_S = 0.05
     metavar="SECONDS",
     help="How long to wait for the runtime to end.",
 )
-def stop(call: Invocation, timeout_s: float) -> None:
+@click.option(
+    "--agents",
+    "agents_only",
+    is_flag=True,
+    help="Stop all agents at once, in the middle of what they write too; Hearth itself runs on.",
+)
+def stop(call: Invocation, timeout_s: float, agents_only: bool) -> None:
     """End the runtime in order; runs go on from their last finished step when it starts again."""
     from app.client import RuntimeClient
 
+    if agents_only:
+        _stop_agents(call)
+        return
     with RuntimeClient(call.paths) as client:
         pid = _ask_to_stop(client)
         deadline = time.monotonic() + timeout_s
@@ -46,6 +55,15 @@ def stop(call: Invocation, timeout_s: float) -> None:
         emit({"stopped": True, "pid": pid})
     else:
         say(f"Hearth has stopped for {call.paths.root}.")
+
+
+def _stop_agents(call: Invocation) -> None:
+    with call.runtime() as client:
+        switched = client.switch_agents(stopped=True)
+    if call.json:
+        emit(switched)
+    else:
+        say("All agents are stopped, over restarts too; `hearth agents resume --all` lets them go on.")
 
 
 def _ask_to_stop(client: RuntimeClient) -> int | None:

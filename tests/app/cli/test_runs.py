@@ -25,7 +25,7 @@ from agents.contract import (
 from app.cli import follow as follow_module
 from app.cli import screen as screen_module
 from app.cli.output import columns_of
-from app.cli.runs import describe_runs
+from app.cli.run_words import describe_runs
 from tests.app.cli.conftest import Hearth
 from tests.app.cli.scripted import ScriptedRuntime
 from tests.app.desktop.fake_runtime import a_result, a_run, a_step, an_agent

@@ -21,13 +21,20 @@ from agents.contract import (
     AgentChanged,
     AgentDetail,
     AgentInfo,
+    AgentsSwitch,
+    AgentsSwitched,
     ChatMessage,
     ChatRequest,
     ConversationDetail,
     ConversationInfo,
+    DueTime,
     EngineInfo,
     Event,
     FoldersChange,
+    OccurrenceDetail,
+    OccurrenceInfo,
+    Presence,
+    Replay,
     ResultInfo,
     RevisionInfo,
     RunChanged,
@@ -38,6 +45,7 @@ from agents.contract import (
     Status,
     StepInfo,
     Stopping,
+    SwitchChanged,
 )
 from agents.paths import HomePaths
 
@@ -132,6 +140,10 @@ class FakeRuntime:
         self.runs: dict[int, RunInfo] = {}
         self.steps: dict[int, list[StepInfo]] = {}
         self.results: list[ResultInfo] = []
+        self.occurrences: list[OccurrenceInfo] = []
+        self.occurrence_of: dict[int, OccurrenceDetail] = {}  # by run
+        self.due_times: list[DueTime] = []
+        self.presences: list[Presence] = []
         self.conversations: dict[int, ConversationDetail] = {}
         self.recovery_code: str | None = None
         self.chat_script: list[BaseModel | float] = []  # events, and pauses in seconds
@@ -299,6 +311,23 @@ class FakeRuntime:
             del self.agents[name]
             self._send(an_event(AgentChanged(name=name)).model_dump_json())
 
+        @app.get("/v1/agents/{name}/next")
+        async def next_due(name: str, request: Request) -> list[DueTime]:
+            self.bodies.append(dict(request.query_params))
+            return self.due_times
+
+        @app.post("/v1/agents-switch")
+        async def switch(body: AgentsSwitch) -> AgentsSwitched:
+            reason = "All agents are stopped." if body.stopped else None
+            self.status = self.status.model_copy(update={"agents_stopped": reason})
+            switched = AgentsSwitched(stopped=body.stopped, reason=reason)
+            self._send(an_event(SwitchChanged(switch=switched)).model_dump_json())
+            return switched
+
+        @app.post("/v1/presence", status_code=204)
+        async def presence(body: Presence) -> None:
+            self.presences.append(body)
+
         @app.post("/v1/agents/{name}/run")
         async def run(name: str, body: RunNow) -> RunsStarted:
             self.bodies.append(body)
@@ -325,10 +354,25 @@ class FakeRuntime:
         )
 
     def _run_routes(self, app: FastAPI) -> None:
+        @app.get("/v1/occurrences")
+        async def occurrences(request: Request) -> list[OccurrenceInfo]:
+            self.bodies.append(dict(request.query_params))
+            return self.occurrences
+
+        @app.post("/v1/runs/{run_id}/retry", status_code=201)
+        async def retry(run_id: int) -> RunInfo:
+            return self._again(run_id, {"retry_of": run_id})
+
+        @app.post("/v1/runs/{run_id}/replay", status_code=201)
+        async def replay(run_id: int, body: Replay) -> RunInfo:
+            self.bodies.append(body)
+            return self._again(run_id, {"replay_of": run_id, "model": body.model or "built-in"})
+
         @app.get("/v1/runs")
         async def runs(
-            status: str | None = None, limit: int = 50, before: int | None = None
+            request: Request, status: str | None = None, limit: int = 50, before: int | None = None
         ) -> list[RunInfo]:
+            self.bodies.append(dict(request.query_params))
             found = [run for run in self.runs.values() if status in (None, run.status)]
             found = [run for run in found if before is None or run.id < before]
             return sorted(found, key=lambda run: -run.id)[:limit]
@@ -339,7 +383,11 @@ class FakeRuntime:
                 return _refuse(404, "not_found", f"There is no run {run_id}.")
             result = next((r for r in self.results if r.run_id == run_id), None)
             detail = RunDetail(
-                **self.runs[run_id].model_dump(), revision=1, steps=self.steps.get(run_id, []), result=result
+                **self.runs[run_id].model_dump(),
+                revision=1,
+                steps=self.steps.get(run_id, []),
+                result=result,
+                occurrence=self.occurrence_of.get(run_id),
             )
             return Response(detail.model_dump_json(), media_type="application/json")
 
@@ -353,6 +401,13 @@ class FakeRuntime:
         @app.get("/v1/results")
         async def results(limit: int = 50) -> list[ResultInfo]:
             return self.results[:limit]
+
+    def _again(self, run_id: int, changes: dict[str, Any]) -> RunInfo:
+        """A run that repeats another, ended at once, with a result of its own."""
+        new_id = max(self.runs) + 1
+        self.runs[new_id] = self.runs[run_id].model_copy(update={"id": new_id, **changes})
+        self.results.append(a_result(new_id, title=f"Again {new_id}"))
+        return self.runs[new_id]
 
     def _chat_routes(self, app: FastAPI) -> None:
         @app.get("/v1/conversations")

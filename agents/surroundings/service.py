@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from agents.clock import Clock
+from agents.core import Agent
 from agents.policies import PowerClass
 from agents.surroundings.core import Prober, Surroundings
 from agents.surroundings.governor import GO, Action, Standing, Verdict, decide, stand
 from agents.surroundings.load import LoadMeter
 from agents.surroundings.merging import IdlePeriods, Presence, SustainedLoad, with_presence
+from agents.triggers import IdleTrigger
 from engine.model import PowerLimits
 
 LOOK_S = 10.0
@@ -30,7 +32,8 @@ log = logging.getLogger(__name__)
 class SurroundingsService:
     """`on_change` is told after each change of a verdict, `set_limits` what the engines may use from then on.
 
-    `on_idle` is told a threshold once for each time that nobody touched the computer for so long, and the true idle time.
+    `agents` are all there are now: without any at work it looks less often, and their idle triggers tell what `on_idle` is to be told,
+    once for each time that nobody touched the computer for so long.
     """
 
     def __init__(
@@ -42,7 +45,8 @@ class SurroundingsService:
         n_cpus: int,
         set_limits: Callable[[PowerLimits], None],
         on_change: Callable[[], None],
-        on_idle: Callable[[float, float], None],
+        on_idle: Callable[[float], None],
+        agents: Callable[[], Iterable[Agent]],
         look_s: float = LOOK_S,
         look_unarmed_s: float = LOOK_UNARMED_S,
     ) -> None:
@@ -53,10 +57,9 @@ class SurroundingsService:
         self._set_limits = set_limits
         self._on_change = on_change
         self._on_idle = on_idle
+        self._agents = agents
         self._look_s = look_s
         self._look_unarmed_s = look_unarmed_s
-        self._armed = True
-        self._idle_after_s: frozenset[float] = frozenset()
         self._idle = IdlePeriods(now_s=clock.monotonic())
         self._sustained = SustainedLoad()
         self._presence: Presence | None = None
@@ -66,7 +69,6 @@ class SurroundingsService:
         self._current = Surroundings()
         self._standings: dict[tuple[PowerClass, bool], Standing] = {}
         self._limits: PowerLimits | None = None
-        self._look_soon = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -98,17 +100,6 @@ class SurroundingsService:
         if sample is not None:
             self._sustained.add(sample.from_s, sample.to_s, sample.others)
         self.decide()
-
-    def look_soon(self) -> None:
-        """Look now instead of at the next turn, such as after a sleep."""
-        self._look_soon.set()
-
-    def set_armed(self, armed: bool, *, idle_after_s: Iterable[float] = ()) -> None:
-        """Whether any agent waits for anything, and after how much idle time some do."""
-        if armed and not self._armed:
-            self.look_soon()
-        self._armed = armed
-        self._idle_after_s = frozenset(idle_after_s)
 
     def report_presence(
         self, *, idle_s: float | None = None, full_screen: bool | None = None, locked: bool | None = None
@@ -147,21 +138,27 @@ class SurroundingsService:
         if changed:
             log.info("background work: %s", self.verdict().reason or "free")
             self._on_change()
-        for after_s in self._idle.passed(self._current.idle_s, self._idle_after_s, now_s):
-            self._on_idle(after_s, self._current.idle_s or after_s)
+        for after_s in self._idle.passed(self._current.idle_s, self._idle_thresholds_s(), now_s):
+            self._on_idle(after_s)
 
     async def _keep_looking(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(self._look_s if self._armed else self._look_unarmed_s):
-                    await self._look_soon.wait()
-            except TimeoutError:
-                pass
-            self._look_soon.clear()
+            await asyncio.sleep(self._look_s if self._working_agents() else self._look_unarmed_s)
             try:
                 await self.look()
             except Exception:
                 log.exception("a look at the surroundings failed")  # the next one may not
+
+    def _working_agents(self) -> list[Agent]:
+        return [agent for agent in self._agents() if not agent.paused]
+
+    def _idle_thresholds_s(self) -> frozenset[float]:
+        return frozenset(
+            trigger.after_s
+            for agent in self._working_agents()
+            for trigger in agent.definition.triggers
+            if isinstance(trigger, IdleTrigger)
+        )
 
     def _is_talking(self, now_s: float) -> bool:
         if self._answers:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from agents.core import Agent, AgentDefinition, AgentKind
 from agents.policies import PowerClass
 from agents.surroundings.core import Surroundings
 from agents.surroundings.governor import MIN_STAND_S, Action
 from agents.surroundings.load import CpuReading, LoadMeter
 from agents.surroundings.service import TALK_LASTS_S, SurroundingsService
+from agents.triggers import IdleTrigger
 from engine.model import PowerLimits
 from tests.agents.conftest import FakeClock
 
@@ -47,7 +50,8 @@ class House:
         self.others_busy = 0.0  # share of four processors
         self.limits: list[PowerLimits] = []
         self.changes = 0
-        self.idle: list[tuple[float, float]] = []
+        self.idle: list[float] = []
+        self.agents: list[Agent] = []
         self._busy_s = 0.0
         self._read_at_s = clock.monotonic()
         self.service = SurroundingsService(
@@ -57,7 +61,8 @@ class House:
             n_cpus=4,
             set_limits=self.limits.append,
             on_change=self._changed,
-            on_idle=lambda after_s, idle_s: self.idle.append((after_s, idle_s)),
+            on_idle=self.idle.append,
+            agents=lambda: self.agents,
             **{"look_s": 3600.0, "look_unarmed_s": 3600.0, **intervals},
         )
 
@@ -184,21 +189,41 @@ async def test_what_the_desktop_tells_counts_at_once_and_not_for_ever(house: Hou
     assert house.service.verdict().action is RUN
 
 
+def agent_of(*idle_after_s: float, paused: bool = False) -> Agent:
+    definition = AgentDefinition(
+        name="Tidy",
+        description="Tidies up.",
+        kind=AgentKind.WRITE,
+        triggers=tuple(IdleTrigger(after_s=after_s) for after_s in idle_after_s),
+        read_folders=(),
+    )
+    return Agent(
+        id=1,
+        revision_id=1,
+        revision=1,
+        paused=paused,
+        created_at=datetime(2026, 3, 1, tzinfo=UTC),
+        source="",
+        definition=definition,
+    )
+
+
 async def test_an_absence_is_told_once_for_each_time_that_somebody_waits_for(house: House) -> None:
-    house.service.set_armed(True, idle_after_s=[60.0, 600.0, 600.0])
+    house.agents = [agent_of(60.0, 600.0), agent_of(600.0), agent_of(65.0, paused=True)]
     await house.see(1000.0, idle_s=61.0)
     await house.see(idle_s=71.0)
     await house.see(idle_s=605.0)
-    assert house.idle == [(60.0, 61.0), (600.0, 605.0)]
+    assert house.idle == [60.0, 600.0]
     await house.see(idle_s=0.0)
     await house.see(70.0, idle_s=70.0)
-    assert house.idle[2:] == [(60.0, 70.0)]
+    assert house.idle[2:] == [60.0]
 
 
 async def test_it_looks_by_itself_and_outlives_a_look_that_fails(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     house = House(clock, look_s=0.01)
+    house.agents = [agent_of()]
     await house.service.start()
     try:
         house.prober.fails = True
@@ -212,17 +237,15 @@ async def test_it_looks_by_itself_and_outlives_a_look_that_fails(
     assert "a look at the surroundings failed" in caplog.text
 
 
-async def test_it_looks_less_often_when_nothing_is_armed_and_at_once_when_something_is(
-    clock: FakeClock,
-) -> None:
-    house = House(clock, look_s=0.01)
-    house.service.set_armed(False)
+async def test_it_looks_less_often_while_no_agent_is_at_work(clock: FakeClock) -> None:
+    house = House(clock, look_s=0.01, look_unarmed_s=0.3)
+    house.agents = [agent_of(paused=True)]
     await house.service.start()
     try:
         await asyncio.sleep(0.1)
         assert house.prober.looks == 1
-        house.service.set_armed(True)
-        await until_looked(house, 3)
+        house.agents = [agent_of()]
+        await until_looked(house, 5)
     finally:
         await house.service.stop()
 

@@ -56,7 +56,8 @@ def cut(at: int) -> Mutation:
 
 def swap(one: int, other: int, size: int) -> Mutation:
     def mutate(image: bytearray) -> None:
-        a, b = one % (len(image) - size), other % (len(image) - size)
+        last = max(len(image) - size, 0)  # where little is left, it stays as it is
+        a, b = one % (last + 1), other % (last + 1)
         first, second = image[a : a + size], image[b : b + size]
         image[a : a + size], image[b : b + size] = second, first
 

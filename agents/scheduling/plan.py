@@ -116,11 +116,11 @@ def _older(
     end_at = newest_dues(trigger, start=first, end=end, anchor=first, limit=1)[0].at
     told_in = find_zone(trigger.zone) if isinstance(trigger, CronTrigger | OnceTrigger) else zone
     row = _row(agent.id, trigger, end_at, n_due=n_due)
-    reason = "A due time" if n_due == 1 else f"{n_due:,} due times"
-    span = f"from {moment_in_words(start_at, told_in)} to {moment_in_words(end_at, told_in)}"
     if n_due == 1:
-        span = f"on {moment_in_words(end_at, told_in)}"
-    return row, f"{reason} {span} passed while Hearth could not run them."
+        span = f"A due time on {moment_in_words(end_at, told_in)}"
+        return row, f"{span} passed while Hearth could not run it."
+    span = f"from {moment_in_words(start_at, told_in)} to {moment_in_words(end_at, told_in)}"
+    return row, f"{n_due:,} due times {span} passed while Hearth could not run them."
 
 
 def _row(agent_id: int, trigger: TimedTrigger, due_at: datetime, *, n_due: int = 1) -> NewOccurrence:

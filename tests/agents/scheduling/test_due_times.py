@@ -121,7 +121,7 @@ def test_spans_laid_end_to_end_count_each_due_time_once(
     assert parts == count_between(trigger, start=start, end=end, anchor=anchor)
 
 
-@given(seconds=st.integers(1, 10**7), steps=st.integers(1, 10**5))
+@given(seconds=st.integers(1, 10**5), steps=st.integers(1, 10**5))
 def test_an_interval_does_not_drift_however_late_one_looks(seconds: int, steps: int):
     at = NOW + timedelta(seconds=seconds) * steps
     late = at + timedelta(seconds=seconds * 0.4)

@@ -17,7 +17,7 @@ from agents.storage.driver import rows, scalar
 from agents.storage.values import to_us
 from agents.storage.writer import Writer
 
-BATCH = 200  # rows of one transaction
+BATCH = 100  # rows of one transaction
 
 _ENDED_RUN = "r.finished_us IS NOT NULL AND r.finished_us < :before"
 _NOT_NEEDED = """

@@ -82,8 +82,8 @@ def next_pending_run(
     """
     found = row(
         db,
-        _RUN  # noqa: S608 - both parts are constants
-        + """
+        """
+        SELECT r.id FROM runs r INDEXED BY runs_pending JOIN agents a ON a.id = r.agent_id
         WHERE r.status = 'pending' AND (r.not_before_us IS NULL OR r.not_before_us <= :now)
             AND a.paused = 0 AND a.removed_us IS NULL AND r.agent_id NOT IN (SELECT value FROM json_each(:skip))
             AND (:at_most IS NULL OR (SELECT count(*) FROM runs w WHERE w.agent_id = r.agent_id AND w.status = 'running')
@@ -96,14 +96,14 @@ def next_pending_run(
             "at_most": None if at_most is None else json.dumps(dict(at_most)),
         },
     )
-    return None if found is None else run_from(found)
+    return None if found is None else get_run(db, found["id"])
 
 
 def earliest_not_before(db: Database, after: datetime) -> datetime | None:
     """When the next pending run that has to wait may begin."""
     found = row(
         db,
-        "SELECT min(not_before_us) AS us FROM runs WHERE status = 'pending' AND not_before_us > ?",
+        "SELECT min(not_before_us) AS us FROM runs INDEXED BY runs_pending WHERE status = 'pending' AND not_before_us > ?",
         (to_us(after),),
     )
     return None if found is None else from_us_or_none(found["us"])
@@ -134,7 +134,7 @@ def count_runs_since(db: Database, agent_id: int | None, since: datetime) -> int
     return int(
         scalar(
             db,
-            f"SELECT count(*) FROM runs WHERE created_us >= :since{mine}",  # noqa: S608
+            f"SELECT count(*) FROM runs INDEXED BY runs_by_creation WHERE created_us >= :since{mine}",  # noqa: S608
             {"since": to_us(since), "agent": agent_id},
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
@@ -16,6 +16,10 @@ from agents.storage.values import to_us
 from agents.triggers import TriggerKind
 
 SEARCH_WINDOW = 20_000  # runs that one search for words looks through; a page further on goes on from there
+
+LONGEST_WORK = timedelta(
+    days=2
+)  # no attempt is in work for longer, so none that began earlier has to be looked at
 
 
 def search_runs(
@@ -88,16 +92,17 @@ def runs_between(db: Database, since: datetime, until: datetime, limit: int) -> 
         db,
         """
         SELECT id FROM (
-            SELECT id, started_us FROM runs WHERE started_us >= :since AND started_us < :until
-            UNION
-            SELECT id, started_us FROM runs WHERE finished_us > :since AND finished_us < :until AND started_us < :since
-            UNION
-            SELECT id, started_us FROM runs
-            WHERE started_us < :since AND finished_us >= :until
-            UNION
-            SELECT id, started_us FROM runs WHERE status = 'running' AND started_us < :until
+            SELECT id, started_us FROM runs INDEXED BY runs_by_start
+            WHERE started_us >= :earliest AND started_us < :until AND finished_us > :since
+            UNION ALL
+            SELECT id, started_us FROM runs INDEXED BY runs_by_status WHERE status = 'running' AND started_us < :until
         ) ORDER BY started_us DESC, id DESC LIMIT :limit
         """,
-        {"since": to_us(since), "until": to_us(until), "limit": limit},
+        {
+            "earliest": to_us(since - LONGEST_WORK),
+            "since": to_us(since),
+            "until": to_us(until),
+            "limit": limit,
+        },
     )
     return runs_by_id(db, [value["id"] for value in found])

@@ -95,7 +95,7 @@ _INDEXES = (
     "CREATE INDEX runs_of_agent ON runs (agent_id)",
     "CREATE INDEX runs_pending ON runs (due_us) WHERE status = 'pending'",
     "CREATE INDEX runs_by_creation ON runs (created_us, agent_id)",
-    "CREATE INDEX runs_by_start ON runs (started_us)",
+    "CREATE INDEX runs_by_start ON runs (started_us, finished_us)",
     "CREATE INDEX runs_by_finish ON runs (finished_us)",
     "CREATE INDEX runs_ended ON runs (agent_id, finished_us) WHERE finished_us IS NOT NULL",
     "CREATE INDEX runs_whose_file_was_gone ON runs (agent_id) WHERE error_code = 'file_gone'",

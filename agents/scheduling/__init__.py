@@ -1,1 +1,1 @@
-"""What makes occurrences due: the alarm clock, and watched folders whose every version of a file is noticed once."""
+"""What makes occurrences due: when, what becomes of those that come late or meet others, and the service that sees to it."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import islice, takewhile
 
 from agents.core import AgentDefinition
+from agents.errors import UsageProblem
 from agents.scheduling.due_times import Due, dues_after
 from agents.triggers import TimedTrigger, trigger_key
 
@@ -32,6 +33,7 @@ def simulate(
     """The first `limit` due times in (start, end], of all timed triggers together; without an end, as far as they go.
 
     `anchors` is what intervals count from, by trigger key; without it they count from `start`, as if armed then.
+    Raises UsageProblem for a schedule or a zone that is not understood (any more).
     """
     dues = heapq.merge(
         *(
@@ -44,4 +46,8 @@ def simulate(
 
 
 def _firings(trigger: TimedTrigger, start: datetime, anchor: datetime) -> Iterator[Firing]:
-    return (Firing(due=due, trigger=trigger) for due in dues_after(trigger, after=start, anchor=anchor))
+    try:
+        dues = dues_after(trigger, after=start, anchor=anchor)
+    except ValueError as refusal:
+        raise UsageProblem(str(refusal)) from None
+    return (Firing(due=due, trigger=trigger) for due in dues)

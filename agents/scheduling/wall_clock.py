@@ -25,6 +25,14 @@ def find_zone(name: str) -> ZoneInfo:
         ) from None
 
 
+def is_zone(name: str) -> bool:
+    try:
+        find_zone(name)
+    except ValueError:
+        return False
+    return True
+
+
 def offset_at(zone: ZoneInfo, moment: datetime) -> timedelta:
     offset = moment.astimezone(zone).utcoffset()
     assert offset is not None  # a ZoneInfo always knows it

@@ -11,7 +11,7 @@ from cronsim import CronSim
 
 from agents.printable import printable
 from agents.scheduling.cron import CronFields, read_fields
-from agents.scheduling.wall_clock import find_zone
+from agents.scheduling.wall_clock import find_zone, is_zone
 from agents.triggers import (
     CronTrigger,
     FileTrigger,
@@ -53,9 +53,12 @@ def in_words(trigger: Trigger, *, local_zone: str | None = None) -> str:
             return _cron(read_fields(trigger.schedule)) + _zone_after(trigger.zone, local_zone)
         case IntervalTrigger():
             return f"every {duration_in_words(trigger.every_s, each=True)}"
+        case OnceTrigger() if not is_zone(trigger.zone):  # a zone can vanish with the system's data
+            return f"once, on {moment_in_words(trigger.at, UTC)} (UTC)"
         case OnceTrigger():
-            moment = trigger.at.astimezone(find_zone(trigger.zone))
-            return f"once, on {_date(moment)} at {_time(moment)}" + _zone_after(trigger.zone, local_zone)
+            return f"once, on {moment_in_words(trigger.at, find_zone(trigger.zone))}" + _zone_after(
+                trigger.zone, local_zone
+            )
         case FileTrigger():
             folders = listed([printable(folder) for folder in trigger.folders])
             return f"when a file ({', '.join(trigger.patterns)}) changes in {folders}"

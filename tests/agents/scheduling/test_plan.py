@@ -18,6 +18,7 @@ from agents.core import (
     Occurrence,
     OccurrenceStatus,
 )
+from agents.errors import UsageProblem
 from agents.policies import Misfire, MisfirePolicy, RunPolicy
 from agents.scheduling.due_times import count_between
 from agents.scheduling.misfire import GRACE
@@ -257,6 +258,12 @@ def test_a_simulation_notes_what_daylight_saving_does():
         "02:30 does not exist that day; it runs at 03:00.",
         None,
     ]
+
+
+def test_a_simulation_in_a_zone_that_has_vanished_says_so():
+    trigger = CronTrigger(schedule="30 2 * * *", zone="Atlantis/Capital")
+    with pytest.raises(UsageProblem, match="There is no time zone “Atlantis/Capital”"):
+        simulate(an_agent(trigger).definition, start=NOW, end=None, limit=1)
 
 
 def test_an_agent_without_timed_triggers_has_nothing_to_simulate():

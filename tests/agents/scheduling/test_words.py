@@ -107,6 +107,13 @@ def test_a_single_moment_is_told_by_the_clock_of_its_zone():
     assert in_words(trigger, local_zone="Europe/Berlin") == "once, on Tuesday 1 December 2026 at 09:00"
 
 
+def test_a_zone_that_has_vanished_from_the_system_keeps_nobody_from_reading():
+    once = OnceTrigger(at=MONDAY, zone="Atlantis/Capital")
+    assert in_words(once) == "once, on Monday 2 March 2026 at 12:00 (UTC)"
+    cron = CronTrigger(schedule="0 8 * * *", zone="Atlantis/Capital")
+    assert in_words(cron) == "every day at 08:00 (Atlantis/Capital)"
+
+
 @pytest.mark.parametrize(
     ("due", "words"),
     [

@@ -103,12 +103,12 @@ def moment_in_words(moment: datetime, zone: tzinfo) -> str:
 def duration_in_words(seconds: float, *, each: bool = False) -> str:
     """In the largest unit that fits without a rest: "90 minutes". With `each`, one of it goes without a number: "hour"."""
     for size, unit in _UNITS:
-        amount = round(seconds / size, 3)
+        amount, rest = divmod(seconds, size)
         # a day of an interval is 24 hours, whatever the clock does
-        if amount >= (2 if unit == "day" else 1) and amount == int(amount):
+        if rest == 0 and amount >= (2 if unit == "day" else 1):
             if amount == 1 and each:
                 return unit
-            return f"{int(amount):,} {unit}" + ("" if amount == 1 else "s")
+            return f"{amount:,.0f} {unit}" + ("" if amount == 1 else "s")
     return f"{seconds:,.10g} seconds"
 
 

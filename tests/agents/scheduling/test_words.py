@@ -8,7 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agents.scheduling.due_times import check_cron
@@ -143,6 +143,7 @@ def test_a_list_ends_with_and(words: list[str], said: str):
 
 
 @given(st.integers(1, 10**8))
+@example(172_801)  # a second more than two days is not two days
 def test_a_duration_in_words_says_exactly_how_long(seconds: int):
     said = duration_in_words(seconds)
     number, unit = said.split()

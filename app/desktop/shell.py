@@ -20,10 +20,13 @@ from app.desktop.dialogs.asker import Asker
 from app.desktop.dialogs.prompts import Prompts
 from app.desktop.link.runtime_link import RuntimeLink
 from app.desktop.link.states import LinkState
+from app.desktop.link.transport import Trouble
 from app.desktop.models.tray import tray_view
 from app.desktop.models.words import counted
-from app.desktop.notes import NoteGatherer, note_of
+from app.desktop.notes import Note, NoteGatherer, inert, note_of
 from app.desktop.notifier import Notifier
+from app.desktop.pages.home import utc_now
+from app.desktop.presence import PresenceReporter
 from app.desktop.settings import DesktopSettings
 from app.desktop.theme.theme import Theme, ThemeChoice
 from app.desktop.tray import Tray
@@ -64,6 +67,7 @@ class Shell(QObject):
         self.window = MainWindow(parts.theme, parts.link, parts.icons, parts.asker)
         self._asker = self.window.asker
         self.tray = Tray(parts.icons, self)
+        self._presence = PresenceReporter(parts.link, self)
         self._prompts = Prompts(parts.paths, parts.link, self.window, self._asker, self)
         self._asks = False  # a question about closing or quitting is open
         self._quitting = False
@@ -96,7 +100,7 @@ class Shell(QObject):
         self.window.shown_or_hidden.connect(self._window_shown)
         self.window.rail.theme_chosen.connect(self._choose_theme)
         self.tray.open_chosen.connect(self.show_window)
-        self.tray.pause_chosen.connect(self._pause_all)
+        self.tray.switch_chosen.connect(self._switch_agents)
         self.tray.quit_chosen.connect(self.quit_asked)
 
     # --- showing
@@ -142,7 +146,7 @@ class Shell(QObject):
             self._tray_timer.start()
 
     def _draw_tray(self) -> None:
-        self.tray.show_view(tray_view(self._link.world, self._link.state))
+        self.tray.show_view(tray_view(self._link.world, self._link.state, utc_now()))
 
     def _help(self) -> None:
         """The one button of the banner or the waiting page."""
@@ -151,10 +155,14 @@ class Shell(QObject):
         else:
             self._link.retry()
 
-    def _pause_all(self, paused: bool) -> None:
-        for agent in self._link.world.agents.values():
-            if agent.paused is not paused and (paused or agent.folders):
-                self._link.api.set_paused(agent.name, paused, lambda _agent: None, lambda _trouble: None)
+    def _switch_agents(self, stopped: bool) -> None:
+        """The answer comes as an event too, which is what is drawn."""
+        self._link.api.switch_agents(stopped, lambda _switched: None, self._switch_failed)
+
+    def _switch_failed(self, trouble: Trouble) -> None:
+        self._notifier.show(
+            Note(title="The agents were not switched", body=inert(trouble.message), run_id=None, failed=True)
+        )
 
     # --- notifications
 
@@ -261,6 +269,7 @@ class Shell(QObject):
             self._save_geometry()
         for timer in (self._notes_timer, self._tray_timer, self._quit_timer):
             timer.stop()
+        self._presence.close()
         self._link.close()
         self._notifier.close()
         self.tray.close()

@@ -13,6 +13,8 @@ from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 
 from app.desktop.models.tray import TrayShape, TrayView
 
+STOP_ALL = "Stop all agents"
+LET_RUN = "Let agents run again"
 SIZES_PX = (16, 22, 24, 32, 48, 64)
 
 
@@ -20,7 +22,7 @@ class Tray(QObject):
     """Draws a TrayView; says what was chosen."""
 
     open_chosen = Signal()
-    pause_chosen = Signal(bool)  # True: pause
+    switch_chosen = Signal(bool)  # True: stop all agents
     quit_chosen = Signal()
 
     def __init__(self, icons: Path, parent: QObject | None = None) -> None:
@@ -35,7 +37,7 @@ class Tray(QObject):
         self._running = self._menu.addAction("")
         self._running.setEnabled(False)
         self._menu.addSeparator()
-        self._pause = self._menu.addAction("Pause agents", self._pause_or_resume)
+        self._switch = self._menu.addAction(STOP_ALL, self._stop_or_let_run)
         self._menu.addSeparator()
         self._menu.addAction("Quit…", self.quit_chosen.emit)
         self._icon = QSystemTrayIcon(self._icons[TrayShape.IDLE], self)
@@ -58,16 +60,16 @@ class Tray(QObject):
         self._status.setText(_menu_text(view.status[:1].upper() + view.status[1:]))
         self._running.setText(_menu_text(view.running))
         self._running.setVisible(bool(view.running))
-        self._pause.setText("Resume agents" if view.paused else "Pause agents")
-        self._pause.setEnabled(view.can_pause)
+        self._switch.setText(LET_RUN if view.stopped else STOP_ALL)
+        self._switch.setEnabled(view.can_switch)
 
     def close(self) -> None:
         self._icon.hide()
         self._menu.deleteLater()
 
-    def _pause_or_resume(self) -> None:
+    def _stop_or_let_run(self) -> None:
         if self._view is not None:
-            self.pause_chosen.emit(not self._view.paused)
+            self.switch_chosen.emit(not self._view.stopped)
 
     def _activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
         if reason in (QSystemTrayIcon.ActivationReason.Trigger, QSystemTrayIcon.ActivationReason.DoubleClick):

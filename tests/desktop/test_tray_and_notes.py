@@ -20,7 +20,7 @@ def test_the_tray_tells_the_state_by_its_picture_tooltip_and_menu(
     wait_until(lambda: desk.icon_properties()["tip"] == "Hearth: idle", "the idle tooltip")
     idle = desk.icon_properties()
     assert idle["id"] == "hearth"
-    assert list(desk.menu()) == ["Open Hearth", "Idle", "Pause agents", "Quit…"]
+    assert list(desk.menu()) == ["Open Hearth", "Idle", "Stop all agents", "Quit…"]
     runtime.emit(RunChanged(run=a_run(1, status="running")))
     wait_until(lambda: desk.icon_properties()["tip"] == "Hearth: working on note-1.md", "the working tooltip")
     working = desk.icon_properties()
@@ -28,18 +28,18 @@ def test_the_tray_tells_the_state_by_its_picture_tooltip_and_menu(
     assert desk.menu()["1 run in work"] is False  # a line to read, not to click
 
 
-def test_the_tray_pauses_and_resumes_the_agents(
+def test_the_tray_stops_all_agents_and_lets_them_run_again(
     desk: FakeDesk, runtime: FakeRuntime, start_desktop: StartDesktop
 ) -> None:
     runtime.agents = {"Document digest": an_agent()}
     start_desktop("--background")
     desk.wait_for_icon()
-    wait_until(lambda: desk.menu().get("Pause agents") is True, "an entry that can be clicked")
-    desk.choose("Pause agents")
-    wait_until(lambda: "Resume agents" in desk.menu(), "the other entry")
-    assert runtime.agents["Document digest"].paused
-    desk.choose("Resume agents")
-    wait_until(lambda: not runtime.agents["Document digest"].paused, "the agents to go on")
+    wait_until(lambda: desk.menu().get("Stop all agents") is True, "an entry that can be clicked")
+    desk.choose("Stop all agents")
+    wait_until(lambda: "Let agents run again" in desk.menu(), "the other entry")
+    assert runtime.status.agents_stopped
+    desk.choose("Let agents run again")
+    wait_until(lambda: runtime.status.agents_stopped is None, "the agents to go on")
 
 
 def test_closing_hides_in_the_tray_and_the_icon_opens_again(

@@ -15,11 +15,14 @@ from agents.contract import (
     AgentAdd,
     AgentDetail,
     AgentInfo,
+    AgentsSwitch,
+    AgentsSwitched,
     ChatRequest,
     ConversationDetail,
     ConversationInfo,
     EngineInfo,
     FoldersChange,
+    Presence,
     RecoveryCode,
     ResultInfo,
     RunDetail,
@@ -88,6 +91,17 @@ class RuntimeApi:
         path = f"{_agent(name)}/{'pause' if paused else 'resume'}"
         self._http.call("POST", path, read=AgentInfo.model_validate_json, done=done, failed=failed)
 
+    def switch_agents(self, stopped: bool, done: Done[AgentsSwitched], failed: Failed) -> None:
+        """Stops everything that agents do, or lets them go on."""
+        self._http.call(
+            "POST",
+            "/v1/agents-switch",
+            body=AgentsSwitch(stopped=stopped),
+            read=AgentsSwitched.model_validate_json,
+            done=done,
+            failed=failed,
+        )
+
     def run_agent(self, name: str, file: str | None, done: Done[RunsStarted], failed: Failed) -> None:
         self._http.call(
             "POST",
@@ -114,6 +128,10 @@ class RuntimeApi:
         path = f"/v1/runs/{run_id}/cancel"
         self._http.call("POST", path, read=RunInfo.model_validate_json, done=done, failed=failed)
 
+    def retry_run(self, run_id: int, done: Done[RunInfo], failed: Failed) -> None:
+        path = f"/v1/runs/{run_id}/retry"
+        self._http.call("POST", path, read=RunInfo.model_validate_json, done=done, failed=failed)
+
     def results(self, done: Done[list[ResultInfo]], failed: Failed, *, limit: int) -> None:
         path = f"/v1/results?limit={limit}"
         self._http.call("GET", path, read=_RESULTS.validate_json, done=done, failed=failed)
@@ -136,6 +154,9 @@ class RuntimeApi:
         return self._http.stream("/v1/chat", request)
 
     # --- the runtime itself
+
+    def presence(self, presence: Presence, done: Done[None], failed: Failed) -> None:
+        self._http.call("POST", "/v1/presence", body=presence, read=_nothing, done=done, failed=failed)
 
     def retry_engine(self, done: Done[EngineInfo], failed: Failed) -> None:
         read = EngineInfo.model_validate_json

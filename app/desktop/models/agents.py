@@ -24,6 +24,10 @@ class AgentView:
     counts: str
     last_run: str
     last_run_id: int | None
+    wakes: tuple[str, ...]  # what wakes it, beside files in its folders
+    next_due: str
+    wakings: str  # how often it woke, and how often for free
+    asks_for_folders: bool  # it reads documents, and no folder was chosen yet
     paused: bool
     can_run: bool
     run_tooltip: str  # why it can't be run now
@@ -39,18 +43,35 @@ def agent_view(agent: AgentInfo, now: datetime) -> AgentView:
         icon=icon,
         folders=tuple(agent.folders),
         patterns=", ".join(agent.patterns),
-        problem=(agent.problem or "") if agent.folders else "",
+        problem=_problem(agent),
         counts=_counts(agent),
         last_run=_last_run(agent, now),
         last_run_id=agent.last_run.id if agent.last_run else None,
+        wakes=tuple(agent.triggers) if agent.kind != "digest" else (),
+        next_due=f"Next due {words.due_time(agent.next_due, now)}"
+        if agent.next_due and not agent.paused
+        else "",
+        wakings=f"woke {agent.woken:,}×, {agent.free:,} free" if agent.woken else "",
+        asks_for_folders=asks_for_folders(agent),
         paused=agent.paused,
-        can_run=bool(agent.folders) and not agent.paused,
+        can_run=not asks_for_folders(agent) and not agent.paused,
         run_tooltip="It is paused; resume it first." if agent.paused else "",
     )
 
 
+def asks_for_folders(agent: AgentInfo) -> bool:
+    """Whether it can do nothing before somebody chooses a folder."""
+    return agent.kind == "digest" and not agent.folders
+
+
+def _problem(agent: AgentInfo) -> str:
+    if asks_for_folders(agent):
+        return ""
+    return agent.problem or agent.paused_reason or ""
+
+
 def _state(agent: AgentInfo) -> tuple[str, str, str]:
-    if not agent.folders:
+    if asks_for_folders(agent):
         return "Needs a folder", "warning", "folder-open"
     if agent.paused:
         return "Paused", "muted", "pause-circle"
@@ -58,7 +79,7 @@ def _state(agent: AgentInfo) -> tuple[str, str, str]:
         return "Can't work", "danger", "warning-circle"
     if agent.waiting:
         return "Working", "accent", "fire"
-    return "Watching", "ok", "check-circle"
+    return ("Watching" if agent.folders else "On"), "ok", "check-circle"
 
 
 def _counts(agent: AgentInfo) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from agents.contract import AgentInfo, ResultInfo, RunInfo
 from app.desktop.models import words
+from app.desktop.models.agents import asks_for_folders
 from app.desktop.models.world import World
 
 WAITING_SHOWN = 5
@@ -68,7 +69,7 @@ def home_view(world: World, now: datetime) -> HomeView:
         waiting_more=max(0, world.waiting_count - len(waiting)),
         watching=_watching(world),
         looks=_looks(world, now),
-        needs_folder=world.is_loaded and not any(agent.folders for agent in world.agents.values()),
+        needs_folder=world.is_loaded and all(asks_for_folders(agent) for agent in world.agents.values()),
         problems=[f"{a.name}: {a.problem}" for a in world.agents.values() if a.problem and a.folders],
         outcomes=_outcomes(world),
     )
@@ -102,6 +103,8 @@ def _running_row(world: World, run: RunInfo) -> RunningRow:
 
 
 def _watching(world: World) -> str:
+    if world.agents_stopped:
+        return f"{world.agents_stopped} Let them run again on the Agents page."
     folders = [folder for agent in world.active_agents if not agent.problem for folder in agent.folders]
     if folders:
         names = list(dict.fromkeys(words.file_name(folder) or folder for folder in folders))
@@ -114,15 +117,25 @@ def _watching(world: World) -> str:
 
 def _looks(world: World, now: datetime) -> str:
     status = world.status
-    if status is None or not any(_watches(agent) for agent in world.active_agents):
+    if status is None or world.agents_stopped:
         return ""
-    parts = []
+    parts = [part for part in (status.governor.reason or "", _next_due(world, now)) if part]
+    if not any(_watches(agent) for agent in world.active_agents):
+        return " · ".join(parts)
     if status.last_tick is not None:
         parts.append(f"looked {words.ago(status.last_tick, now)}")
     if status.next_tick is not None:
         parts.append(f"looks again {words.until(status.next_tick, now)}")
     line = " · ".join(parts)
     return line[:1].upper() + line[1:]
+
+
+def _next_due(world: World, now: datetime) -> str:
+    due = [(agent.next_due, agent.name) for agent in world.active_agents if agent.next_due is not None]
+    if not due:
+        return ""
+    moment, name = min(due)
+    return f"{name} is due {words.due_time(moment, now)}"
 
 
 def _watches(agent: AgentInfo) -> bool:

@@ -18,7 +18,7 @@ from agents.contract import (
 )
 from app.desktop.models import words
 
-_ALIVE = ("pending", "running")
+_ALIVE = ("pending", "running", "waiting_for_approval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class RunModel:
     def __init__(self, detail: RunDetail) -> None:
         self.run: RunInfo = detail
         self.result = detail.result
+        self.occurrence = detail.occurrence
         self.steps = {step.seq: step for step in detail.steps}
         self.progress: RunProgress | None = None
 
@@ -72,17 +73,42 @@ class RunModel:
     def facts(self, now: datetime) -> str:
         """`Document digest · a new file · 14:02 · took 12 s · 1,204 tokens · 88 tokens/s`."""
         run = self.run
-        why = "asked for by hand" if run.trigger == "manual" else "a new file"
-        parts = [run.agent, why, words.clock_time(run.started_at or run.created_at, now)]
+        parts = [
+            run.agent,
+            words.trigger(run.trigger),
+            words.clock_time(run.started_at or run.created_at, now),
+        ]
         if run.started_at and run.finished_at:
             parts.append(f"took {words.duration((run.finished_at - run.started_at).total_seconds())}")
         if run.tokens:
             parts.append(words.counted(run.tokens, "token"))
         if run.tokens_per_s:
             parts.append(words.rate(run.tokens_per_s))
+        if run.energy_j is not None:
+            parts.append(words.energy(run.energy_j))
+        if run.cost_usd:
+            parts.append(f"${run.cost_usd:.4f}")
         if run.attempt > 1:
             parts.append(f"attempt {run.attempt}")
         return " · ".join(parts)
+
+    def waking(self, now: datetime) -> list[str]:
+        """Why it ran and when: its due time, how late it was seen to, what its gates said, and what it repeats."""
+        run, lines = self.run, []
+        if run.retry_of or run.replay_of:
+            lines.append(f"{'Retry' if run.retry_of else 'Replay'} of run {run.retry_of or run.replay_of}")
+        due = f"Due {words.clock_time(run.due_at, now)}"
+        if self.occurrence is not None and self.occurrence.claimed_at is not None:
+            late_s = (self.occurrence.claimed_at - self.occurrence.due_at).total_seconds()
+            due += f", seen to {words.duration(late_s)} later"
+        if run.status == "pending" and run.not_before is not None:
+            due += f"; tried again {words.until(run.not_before, now)}"
+        lines.append(due)
+        if self.occurrence is not None:
+            for gate in self.occurrence.gates:
+                kind = gate.gate.replace("_", " ").capitalize()
+                lines.append(f"{kind}: {'open' if gate.open else 'closed'}, {words.one_line(gate.detail)}")
+        return lines
 
     def _row(self, step: StepInfo, now: datetime) -> StepRow:
         share, numbers = None, words.step_numbers(step)

@@ -10,6 +10,8 @@ from agents.contract import EngineInfo, RunInfo, StepInfo
 STATUS_WORDS = {
     "pending": "Waiting",
     "running": "Working",
+    "waiting_for_approval": "Waiting for you",
+    "unverified": "Done, not confirmed",
     "succeeded": "Done",
     "failed": "Failed",
     "cancelled": "Cancelled",
@@ -17,6 +19,8 @@ STATUS_WORDS = {
 STATUS_ROLES = {
     "pending": "muted",
     "running": "accent",
+    "waiting_for_approval": "warning",
+    "unverified": "warning",
     "succeeded": "ok",
     "failed": "danger",
     "cancelled": "muted",
@@ -24,10 +28,24 @@ STATUS_ROLES = {
 STATUS_ICONS = {
     "pending": "clock",
     "running": "fire",
+    "waiting_for_approval": "clock",
+    "unverified": "warning-circle",
     "succeeded": "check-circle",
     "failed": "warning-circle",
     "cancelled": "x-circle",
     "interrupted": "arrow-counter-clockwise",
+}
+_TRIGGER_WORDS = {
+    "cron": "its time",
+    "interval": "its time",
+    "once": "its time",
+    "file_changed": "a new file",
+    "start": "Hearth's start",
+    "wake": "the computer's waking",
+    "idle": "nobody at the computer",
+    "webhook": "a program's call",
+    "result": "another agent's result",
+    "manual": "asked for by hand",
 }
 _ENGINE_WORDS = {
     "stopped": "not loaded",
@@ -99,6 +117,31 @@ def until(moment: datetime, now: datetime) -> str:
     return f"at {clock_time(moment, now)}"
 
 
+def due_time(moment: datetime, now: datetime) -> str:
+    """`today 14:02`, `tomorrow 08:00`, `Tue 24 Nov 08:00`, `24 Nov 2027 08:00`."""
+    local, today = moment.astimezone(), now.astimezone()
+    time = f"{local:%H:%M}"
+    if local.date() == today.date():
+        return f"today {time}"
+    if local.date() == today.date() + timedelta(days=1):
+        return f"tomorrow {time}"
+    if local.year == today.year:
+        return f"{local:%a} {local.day} {local:%b} {time}"
+    return f"{local.day} {local:%b %Y} {time}"
+
+
+def trigger(kind: str) -> str:
+    """What a run began with."""
+    return _TRIGGER_WORDS.get(kind, kind.replace("_", " "))
+
+
+def energy(joules: float) -> str:
+    """`0.8 J`, `120 J`, `1.2 Wh`."""
+    if joules >= 3_600:
+        return f"{joules / 3_600:.1f} Wh"
+    return f"{joules:.0f} J" if joules >= 10 else f"{joules:.1f} J"
+
+
 def rate(tokens_per_s: float) -> str:
     return f"{tokens_per_s:.0f} tokens/s" if tokens_per_s >= 10 else f"{tokens_per_s:.1f} tokens/s"
 
@@ -126,12 +169,18 @@ def run_subject(run: RunInfo) -> str:
 
 
 def step_numbers(step: StepInfo) -> str:
-    """`412 tokens read, 96 written · 88 tokens/s`, or empty."""
+    """`412 tokens read, 96 written · 88 tokens/s · 120 J · local`, or empty."""
     parts = []
     if step.prompt_tokens or step.completion_tokens:
         parts.append(f"{step.prompt_tokens:,} tokens read, {step.completion_tokens:,} written")
     if step.tokens_per_s:
         parts.append(rate(step.tokens_per_s))
+    if step.energy_j is not None:
+        parts.append(energy(step.energy_j))
+    if step.cost_usd:
+        parts.append(f"${step.cost_usd:.4f}")
+    if step.route:
+        parts.append(step.route)
     return " · ".join(parts)
 
 

@@ -10,6 +10,7 @@ from agents.contract import (
     AgentInfo,
     EngineChanged,
     Event,
+    GovernorChanged,
     Notice,
     ResultInfo,
     ResultReady,
@@ -20,12 +21,13 @@ from agents.contract import (
     Status,
     StepChanged,
     StepInfo,
+    SwitchChanged,
 )
 
 FINISHED_RUNS_KEPT = 200
 RESULTS_KEPT = 50
 NOTICES_KEPT = 20
-_ALIVE = ("pending", "running")
+_ALIVE = ("pending", "running", "waiting_for_approval")
 
 
 class Part(StrEnum):
@@ -102,14 +104,21 @@ class World:
             case AgentChanged(name=name, agent=agent):
                 return self._put_agent(name, agent)
             case EngineChanged(engine=engine):
-                if self.status is not None:
-                    self.status = self.status.model_copy(update={"engine": engine})
-                return frozenset({Part.STATUS})
+                return self._change_status(engine=engine)
+            case GovernorChanged(governor=governor):
+                return self._change_status(governor=governor)
+            case SwitchChanged(switch=switch):
+                return self._change_status(agents_stopped=switch.reason if switch.stopped else None)
             case Notice(text=text):
                 self.notices = [*(n for n in self.notices if n != text), text][-NOTICES_KEPT:]
                 return frozenset({Part.STATUS})
             case _:
                 return frozenset()
+
+    def _change_status(self, **changes: object) -> frozenset[Part]:
+        if self.status is not None:
+            self.status = self.status.model_copy(update=changes)
+        return frozenset({Part.STATUS})
 
     def _put_run(self, run: RunInfo) -> frozenset[Part]:
         self.runs[run.id] = run
@@ -159,6 +168,11 @@ class World:
     @property
     def all_paused(self) -> bool:
         return bool(self.agents) and not self.active_agents
+
+    @property
+    def agents_stopped(self) -> str | None:
+        """Why no agent works, when the one switch for all was used."""
+        return self.status.agents_stopped if self.status else None
 
     def current_step(self, run_id: int) -> StepInfo | None:
         """The newest step of a live run that this window saw."""

@@ -15,10 +15,11 @@ from app.desktop.dialogs.asker import Asker
 from app.desktop.dialogs.folders import FoldersDialog
 from app.desktop.link.runtime_link import RuntimeLink
 from app.desktop.link.transport import Trouble
-from app.desktop.models.agents import AgentView, agent_view
+from app.desktop.models.agents import AgentView, agent_view, asks_for_folders
 from app.desktop.models.world import Part
 from app.desktop.pages.home import REDRAW_AFTER_MS, Now, utc_now
 from app.desktop.theme.theme import Theme
+from app.desktop.tray import LET_RUN, STOP_ALL
 from app.desktop.widgets.agent_card import AgentCard
 from app.desktop.widgets.basics import SPACE_L, Label, button, set_role
 from app.desktop.widgets.page import Page
@@ -38,6 +39,9 @@ class AgentsPage(Page):
         self._folders_dialog: FoldersDialog | None = None
         add = button("Add from a file…")
         add.clicked.connect(self._add_from_file)
+        self._switch = button(STOP_ALL)
+        self._switch.clicked.connect(self._switch_agents)
+        self.head.addWidget(self._switch)
         self.head.addWidget(add)
         self._message = Label(wrap=True, selectable=True)
         self._message.hide()
@@ -61,7 +65,7 @@ class AgentsPage(Page):
         self.draw()
 
     def _world_changed(self, parts: frozenset[Part]) -> None:
-        if Part.AGENTS in parts and self.isVisible() and not self._redraw.isActive():
+        if parts & {Part.AGENTS, Part.STATUS} and self.isVisible() and not self._redraw.isActive():
             self._redraw.start()
 
     def draw(self) -> None:
@@ -69,6 +73,9 @@ class AgentsPage(Page):
         agents = sorted(world.agents.values(), key=lambda agent: agent.name.lower())
         self._cards.sync((agent.name, agent_view(agent, now)) for agent in agents)
         self._empty.setVisible(world.is_loaded and not agents)
+        self._switch.setText(LET_RUN if world.agents_stopped else STOP_ALL)
+        self._switch.setVisible(bool(agents) or world.agents_stopped is not None)
+        set_role(self._switch, "main" if world.agents_stopped else "", name="kind")
 
     def _make_card(self, view: AgentView) -> AgentCard:
         card, name = AgentCard(self._theme), view.name
@@ -91,7 +98,7 @@ class AgentsPage(Page):
     def choose_folders(self, name: str | None = None) -> None:
         """Opens the dialog for an agent, by default for the first that has no folder."""
         agents = self._link.world.agents
-        without = (agent.name for agent in agents.values() if not agent.folders)
+        without = (agent.name for agent in agents.values() if asks_for_folders(agent))
         agent = agents.get(name or next(without, next(iter(agents), "")))
         if agent is None or self._folders_dialog is not None:
             return
@@ -130,8 +137,13 @@ class AgentsPage(Page):
         done = f"{name} is paused: new files wait." if paused else f"{name} goes on."
         self._link.api.set_paused(name, paused, lambda _agent: self._tell(done), self._fail)
 
+    def _switch_agents(self) -> None:
+        stopped = self._link.world.agents_stopped is None
+        said = "All agents are stopped, over restarts too." if stopped else "The agents are at work again."
+        self._link.api.switch_agents(stopped, lambda _switched: self._tell(said), self._fail)
+
     def _run(self, name: str) -> None:
-        self._tell(f"{name} looks at its folders…")
+        self._tell(f"{name} begins…")
         self._link.api.run_agent(name, None, lambda answer: self._tell(answer.message), self._fail)
 
     def _remove(self, name: str) -> None:

@@ -51,8 +51,10 @@ class RunPage(Page):
         self._status_icon = IconLabel(theme)
         self._status = Label(bold=True)
         self._facts = Label(role="muted", wrap=True)
+        self._waking = Label(role="muted", wrap=True, selectable=True)
         row(self._status_icon, self._status, 1, parent=self.column)
         self.column.addWidget(self._facts)
+        self.column.addWidget(self._waking)
         self._message = Label(wrap=True, selectable=True)
         self.column.addWidget(self._message)
         self._fill_buttons()
@@ -151,7 +153,16 @@ class RunPage(Page):
 
     def draw(self) -> None:
         model = self._model
-        for each in (self._status_icon, self._status, self._facts, self._open, self._again, self._cancel):
+        shown = (
+            self._status_icon,
+            self._status,
+            self._facts,
+            self._waking,
+            self._open,
+            self._again,
+            self._cancel,
+        )
+        for each in shown:
             each.setVisible(model is not None)
         if model is None:
             self.title.setText("Loading…" if self._run_id is not None else "Run")
@@ -165,11 +176,12 @@ class RunPage(Page):
         self._status.setText(words.STATUS_WORDS[run.status])
         set_role(self._status, words.STATUS_ROLES[run.status])
         self._facts.setText(model.facts(now))
+        self._waking.setText("\n".join(model.waking(now)))
         if run.reason:
             self._message.show_text(run.reason)
             set_role(self._message, "danger" if run.status == "failed" else "muted")
         self._open.setVisible(bool(run.file))
-        self._again.setVisible(bool(run.file) and not model.is_alive)
+        self._again.setVisible(not model.is_alive)
         self._cancel.setVisible(model.is_alive)
         self._result_card.show_result(model.result)
         rows = model.rows(now)
@@ -203,9 +215,13 @@ class RunPage(Page):
                 self._message.show_text(answer.message)
                 set_role(self._message, "muted")
 
-        if self._model is not None:
-            run = self._model.run
+        if self._model is None:
+            return
+        run = self._model.run
+        if run.file:
             self._link.api.run_agent(run.agent, run.file, started, self._tell)
+        else:
+            self._link.api.retry_run(run.id, lambda again: self.run_started.emit(again.id), self._tell)
 
 
 class ResultCard(Card):

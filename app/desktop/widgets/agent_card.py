@@ -48,11 +48,17 @@ class AgentCard(Card):
             spacing=2,
         )
         self._patterns = Label(role="muted", wrap=True)
+        self._wakes = KeyedRows[str, Label](
+            lambda text: Label(text[:1].upper() + text[1:], wrap=True), lambda _label, _text: None, spacing=2
+        )
+        self._next_due = Label(bold=True)
         self._counts = Label(role="muted")
         self._last_run = RowButton(theme)
         self._last_run.clicked.connect(self._open_last_run)
         for each in (self._description, self._problem, self._no_folder, self._folders, self._patterns):
             self.box.addWidget(each)
+        for due in (self._wakes, self._next_due):
+            self.box.addWidget(due)
         for below in (self._counts, self._last_run):
             self.box.addWidget(below)
         self.box.addSpacing(SPACE)
@@ -81,16 +87,20 @@ class AgentCard(Card):
         set_role(self._state, view.role)
         self._description.show_text(view.description)
         self._problem.show_text(view.problem)
-        self._no_folder.setVisible(not view.folders)
+        self._no_folder.setVisible(view.asks_for_folders)
         self._folders.sync((folder, folder) for folder in view.folders)
         self._patterns.show_text(view.patterns if view.folders else "")
-        self._counts.show_text(view.counts)
+        self._wakes.sync((each, each) for each in view.wakes)
+        self._wakes.setVisible(bool(view.wakes))
+        self._next_due.show_text(view.next_due)
+        self._counts.show_text(" · ".join(part for part in (view.counts, view.wakings) if part))
         self._last_run.setVisible(bool(view.last_run))
         self._last_run.show_words("Last run", view.last_run, icon="clock", role="muted")
-        set_role(self._choose, "" if view.folders else "main", name="kind")
+        self._choose.setVisible(bool(view.folders) or view.asks_for_folders)
+        set_role(self._choose, "main" if view.asks_for_folders else "", name="kind")
         self._pause.setText("Resume" if view.paused else "Pause")
-        self._pause.setVisible(bool(view.folders))
-        self._run.setVisible(bool(view.folders))
+        self._pause.setVisible(not view.asks_for_folders)
+        self._run.setVisible(not view.asks_for_folders)
         self._run.setEnabled(view.can_run)
         self._run.setToolTip(view.run_tooltip)
 

@@ -1,4 +1,4 @@
-"""`hearth bench engine` becomes the benchmark's process; what the benchmark does is tested in its own room."""
+"""`hearth bench` becomes the benchmark's process; what the benchmark does is tested in its own room."""
 
 from __future__ import annotations
 
@@ -55,3 +55,8 @@ def test_the_exit_code_and_the_sentence_are_the_benchmark_s_own(home: Path) -> N
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("There is no row 'no_such_row'; the rows are decode_1, ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_schedule_has_a_benchmark_of_its_own(hearth: Hearth, became: list[str]) -> None:
+    hearth("bench", "scheduler", "--row", "idle_cpu", "--quick", "--json")
+    assert became == [sys.executable, "-P", "-m", "agents.bench", "--row=idle_cpu", "--quick", "--json"]

@@ -106,7 +106,7 @@ def test_the_next_due_times_are_told_with_their_oddities(hearth: Hearth, fake: S
         "    02:30 does not exist.",
         "on Monday at 02:30  (every day at 02:30; armed)",
     ]
-    assert fake.bodies[-1] == {"n": "2", "start": "2027-03-27T00:00:00+00:00"}
+    assert fake.queries[-1] == {"n": "2", "start": "2027-03-27T00:00:00+00:00"}
     assert len(json.loads(hearth("agents", "next", "Morning page", "--json").out)) == 2
 
 
@@ -182,7 +182,7 @@ def test_runs_are_looked_for_by_words_trigger_and_time(hearth: Hearth, fake: Scr
     fake.runs[1] = a_run(1)
     since = "2026-11-01T00:00:00+00:00"
     hearth("runs", "list", "--search", "roof", "--trigger", "cron", "--since", since)
-    assert fake.bodies[-1] == {"search": "roof", "trigger": "cron", "since": since, "limit": "20"}
+    assert fake.queries[-1] == {"search": "roof", "trigger": "cron", "since": since, "limit": "20"}
 
 
 def test_due_times_that_led_to_no_run_are_listed_with_their_reason(
@@ -191,7 +191,7 @@ def test_due_times_that_led_to_no_run_are_listed_with_their_reason(
     fake.occurrences = [OccurrenceInfo(**an_occurrence(n_due=12))]
     out = hearth("runs", "occurrences", "--status", "missed").out
     assert "The computer was off. (12 due times)" in out
-    assert fake.bodies[-1] == {"status": "missed", "limit": "20"}
+    assert fake.queries[-1] == {"status": "missed", "limit": "20"}
     assert json.loads(hearth("runs", "occurrences", "--json").out)[0]["n_due"] == 12
 
 

@@ -150,6 +150,7 @@ class FakeRuntime:
         self.refusals: dict[str, tuple[int, str, str]] = {}  # "METHOD /path" -> status, code, message
         self.asked: list[str] = []
         self.bodies: list[Any] = []
+        self.queries: list[dict[str, str]] = []
         self.chats_cut = 0
         self.overrides: dict[str, bytes] = {}  # "/path" -> raw body
         self._listeners: list[asyncio.Queue[str | None]] = []
@@ -313,7 +314,7 @@ class FakeRuntime:
 
         @app.get("/v1/agents/{name}/next")
         async def next_due(name: str, request: Request) -> list[DueTime]:
-            self.bodies.append(dict(request.query_params))
+            self.queries.append(dict(request.query_params))
             return self.due_times
 
         @app.post("/v1/agents-switch")
@@ -356,7 +357,7 @@ class FakeRuntime:
     def _run_routes(self, app: FastAPI) -> None:
         @app.get("/v1/occurrences")
         async def occurrences(request: Request) -> list[OccurrenceInfo]:
-            self.bodies.append(dict(request.query_params))
+            self.queries.append(dict(request.query_params))
             return self.occurrences
 
         @app.post("/v1/runs/{run_id}/retry", status_code=201)
@@ -372,7 +373,7 @@ class FakeRuntime:
         async def runs(
             request: Request, status: str | None = None, limit: int = 50, before: int | None = None
         ) -> list[RunInfo]:
-            self.bodies.append(dict(request.query_params))
+            self.queries.append(dict(request.query_params))
             found = [run for run in self.runs.values() if status in (None, run.status)]
             found = [run for run in found if before is None or run.id < before]
             return sorted(found, key=lambda run: -run.id)[:limit]

@@ -210,16 +210,18 @@ def test_nothing_changes_an_answer_that_is_over() -> None:
     ],
 )
 def test_the_tray_follows_the_line(state: LinkState, shape: TrayShape) -> None:
-    assert tray_view(a_world(), state).shape is shape
+    assert tray_view(a_world(), state, NOW).shape is shape
 
 
 def test_the_tray_follows_the_work() -> None:
-    working = tray_view(a_world(runs=[a_run(1, status="running")]), LinkState.CONNECTED)
+    working = tray_view(a_world(runs=[a_run(1, status="running")]), LinkState.CONNECTED, NOW)
     assert (working.shape, working.running) == (TrayShape.WORKING, "1 run in work")
     assert working.tooltip == "Hearth: working on note-1.md"
-    paused = tray_view(a_world(agents=[an_agent(paused=True)]), LinkState.CONNECTED)
-    assert (paused.shape, paused.paused) == (TrayShape.PAUSED, True)
-    missing = tray_view(a_world(agents=[an_agent(problem="The folder is missing.")]), LinkState.CONNECTED)
+    paused = tray_view(a_world(agents=[an_agent(paused=True)]), LinkState.CONNECTED, NOW)
+    assert (paused.shape, paused.status) == (TrayShape.PAUSED, "agents are paused")
+    missing = tray_view(
+        a_world(agents=[an_agent(problem="The folder is missing.")]), LinkState.CONNECTED, NOW
+    )
     assert (missing.shape, missing.status) == (TrayShape.PROBLEM, "The folder is missing.")
 
 

@@ -216,16 +216,26 @@ def test_a_settings_file_with_nonsense_is_no_trouble(tmp_path: Path) -> None:
 # --- the tray's menu
 
 
-def test_pausing_all_pauses_each_and_resuming_all_resumes_each_with_a_folder(
+def test_one_switch_stops_all_agents_and_lets_them_run_again(
     qtbot: QtBot, runtime: FakeRuntime, shell: Shell
 ) -> None:
-    shell.tray.pause_chosen.emit(True)
-    qtbot.waitUntil(lambda: shell.link.world.all_paused)
-    runtime.agents["Paused one"] = an_agent("Paused one", paused=True, folders=[])
-    shell.link.world.agents["Paused one"] = runtime.agents["Paused one"]
-    shell.tray.pause_chosen.emit(False)
-    qtbot.waitUntil(lambda: not runtime.agents["Document digest"].paused)
+    shell.tray.switch_chosen.emit(True)
+    qtbot.waitUntil(lambda: shell.link.world.agents_stopped == "All agents are stopped.")
+    assert runtime.status.agents_stopped
+    shell.tray.switch_chosen.emit(False)
+    qtbot.waitUntil(lambda: shell.link.world.agents_stopped is None)
+    assert not runtime.agents["Document digest"].paused
     assert runtime.agents["Paused one"].paused
+
+
+def test_a_switch_that_could_not_be_used_is_told(
+    qtbot: QtBot, runtime: FakeRuntime, shell: Shell, notes: KeptNotes
+) -> None:
+    runtime.refusals["POST /v1/agents-switch"] = (500, "disk_full", "The disk is full; free some space.")
+    shell.tray.switch_chosen.emit(True)
+    qtbot.waitUntil(lambda: bool(notes.shown))
+    assert notes.shown[-1].body == "The disk is full; free some space."
+    assert shell.link.world.agents_stopped is None
 
 
 # --- notifications

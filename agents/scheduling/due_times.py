@@ -75,7 +75,7 @@ def newest_dues(
     """The latest `limit` due times in (start, end], in order. Looks back in growing steps, so a long span costs little."""
     step = _FIRST_LOOK
     while True:
-        since = max(start, end - step) if end - step > start else start
+        since = end - step if step < end - start else start
         found = count_between(trigger, start=since, end=end, anchor=anchor)
         if found >= limit or since <= start:
             dues = dues_between(trigger, start=since, end=end, anchor=anchor, limit=found)

@@ -1,7 +1,7 @@
 """The composition root of the runtime: makes every part, starts them in order and stops them in the reverse one.
 
-Runs in: the runtime process, event loop. Order of a stop: clients are told, triggers, runs (given back to the ledger), engines, HTTP,
-a backup of what is new, database. Each has a time limit, and the whole has one too.
+Runs in: the runtime process, event loop. Order of a stop: clients are told, triggers, surroundings, runs (given back to the ledger),
+engines, HTTP, a backup of what is new, database. Each has a time limit, and the whole has one too.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from agents.clock import Clock
 from agents.core import BUILT_IN_MODEL, FileState, NewOccurrence, NewResult, Run, RunStatus
 from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, remember_key, resolve_key
 from agents.definitions import local_zone
+from agents.environs import Environs
 from agents.errors import Damaged, NotFound, StoreProblem
 from agents.events import EventBus
 from agents.gates.checking import GateKeeper
@@ -45,6 +46,7 @@ from agents.models.metering import MeteredEngine
 from agents.models.served import ServedModels
 from agents.owner import this_process
 from agents.paths import HomePaths
+from agents.policies import PowerClass
 from agents.printable import printable
 from agents.registry import Registry
 from agents.runs.manager import RunManager
@@ -145,6 +147,7 @@ class Runtime:
             on_change=self._run_changed,
             on_store_trouble=self._store_trouble,
             clock=clock,
+            why_paused=self._why_paused,
             followers=self._followers_of,
             on_given_up=self._agent_given_up,
             at=failpoint,
@@ -169,8 +172,18 @@ class Runtime:
             clock=clock,
             alarm=self._alarm,
             on_occurrence=self._occurred,
+            on_storm=self._stormed,
             on_notice=self._notice,
             home=paths.root,
+        )
+        self.environs = Environs(
+            engines=self.engines,
+            runs=self.runs,
+            scheduler=self.timetable.scheduler,
+            folders=self.triggers,
+            agents=lambda: self.timetable.agents,
+            bus=self.bus,
+            clock=clock,
         )
         self.registry = Registry(
             store=store,
@@ -184,7 +197,7 @@ class Runtime:
         )
         self.repeater = Repeater(store=store, clock=clock, poke=self.runs.poke)
         self.hooks = Hooks(store=store, clock=clock, announce=self.timetable.scheduler.announce)
-        self.chat = Chat(store=store, engines=self.engines)
+        self.chat = Chat(store=store, engines=self.engines, talk=self.environs.surroundings.talk)
         self._api: ApiServer | None = None
         self._door = door
         self._door_api: ApiServer | None = None
@@ -204,6 +217,7 @@ class Runtime:
         self._stop_asked.set()
 
     async def _start(self) -> None:
+        await self.environs.start()  # before runs, so that the first one knows what it may
         await self.runs.start()
         await self.registry.add_built_in()
         self._api = ApiServer(create_app(self, version=self.version), bind_socket(self._paths.socket))
@@ -258,6 +272,7 @@ class Runtime:
         self.bus.publish(contract.Stopping())
         steps: list[tuple[str, Callable[[], Awaitable[object]], float]] = [
             ("triggers", self.triggers.stop, 3.0),
+            ("surroundings", self.environs.stop, 3.0),
             ("timetable", self.timetable.stop, 3.0),
             ("gates", self._gates.stop, 1.0),
             ("alarm", self._alarm.stop, 1.0),
@@ -314,6 +329,7 @@ class Runtime:
                     views.incident_info(each) for each in await self.store.incidents.list(MAX_INCIDENTS)
                 ],
             ),
+            governor=self.environs.governor,
             agents_stopped=views.agents_switched(self.runs.switch.stopped).reason,
             notices=list(self._notices.values()),
         )
@@ -347,6 +363,12 @@ class Runtime:
         self.bus.publish(contract.SwitchChanged(switch=switched))
         return switched
 
+    async def report_presence(self, presence: contract.Presence) -> None:
+        """What the desktop sees of its user."""
+        self.environs.surroundings.report_presence(
+            idle_s=presence.idle_s, full_screen=presence.full_screen, locked=presence.locked
+        )
+
     async def retry_engine(self) -> contract.EngineInfo:
         try:
             await self.engines.retry_set_aside()
@@ -371,10 +393,21 @@ class Runtime:
 
     async def _occurred(self, occurrence: NewOccurrence, state: FileState) -> bool:
         """Stores a new version of a file, with its run unless gates are asked first; False when the ledger has it already."""
-        is_new = await self.timetable.announce_file(occurrence, state)
+        is_new = await self.timetable.announce_files(occurrence, [state])
         if is_new is not None:
             return is_new
-        run = await self.store.runs.record(occurrence, file_state=state)
+        return await self._made(await self.store.runs.record(occurrence, file_state=state))
+
+    async def _stormed(self, occurrence: NewOccurrence, states: Sequence[FileState]) -> bool:
+        """The same for very many new versions, which are one run."""
+        files = [(state.path, state.content_hash, state.size_bytes) for state in states]
+        is_new = await self.timetable.announce_files(occurrence, states, files=files)
+        if is_new is not None:
+            return is_new
+        return await self._made(await self.store.runs.record(occurrence, file_states=states, files=files))
+
+    async def _made(self, run: Run | None) -> bool:
+        """Tells of a new run, if there is one."""
         if run is not None:
             self.bus.publish(contract.RunChanged(run=views.run_info(run)))
             await self.registry.tell(run.agent_name)
@@ -400,7 +433,10 @@ class Runtime:
 
     def _on_ac(self) -> bool | None:
         """Whether the computer is plugged in; None where nothing tells."""
-        return None
+        return self.environs.surroundings.current.on_ac
+
+    def _why_paused(self, power: PowerClass) -> str | None:
+        return self.environs.why_paused(power)
 
     def _engine_changed(self, model: str, status: EngineStatus) -> None:
         """An engine's new status. Clients know one engine, the default model's; trouble is told of every one."""

@@ -6,8 +6,9 @@ Runs in: the runtime's event loop; the watchdog has a thread of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import tzinfo
+from pathlib import Path
 
 from agents import contract, views
 from agents.clock import Clock
@@ -100,6 +101,11 @@ class Timetable:
             on_incident=self._record,
         )
 
+    @property
+    def agents(self) -> Collection[Agent]:
+        """Those that are armed now, paused ones among them."""
+        return self._agents.values()
+
     def start(self, agents: Sequence[Agent]) -> None:
         self._agents = {agent.id: agent for agent in agents}
         self.scheduler.start(agents)
@@ -114,12 +120,18 @@ class Timetable:
         self._agents = {agent.id: agent for agent in agents}
         await self.scheduler.set_agents(agents)
 
-    async def announce_file(self, new: NewOccurrence, state: FileState) -> bool | None:
-        """Has a new version of a file looked at before it becomes a run: True when it is new, None when nothing has to be looked at."""
+    async def announce_files(
+        self,
+        new: NewOccurrence,
+        states: Sequence[FileState],
+        *,
+        files: Sequence[tuple[Path, str, int]] = (),
+    ) -> bool | None:
+        """Has new versions of files looked at before they become a run: True when it is new, None when nothing has to be looked at."""
         agent = self._agents.get(new.agent_id)
         if agent is None or not is_looked_at(agent):
             return None
-        return await self.scheduler.announce(new, file_state=state) is not None
+        return await self.scheduler.announce(new, file_states=states, files=files) is not None
 
     async def _admitted(self, run: Run) -> None:
         self._bus.publish(contract.RunChanged(run=views.run_info(run)))

@@ -75,6 +75,10 @@ def _add_house_routes(app: FastAPI, services: Services) -> None:
     async def recovery_code_shown() -> None:
         await services.recovery_code_shown()
 
+    @app.post("/v1/presence", status_code=204)
+    async def report_presence(body: contract.Presence) -> None:
+        await services.report_presence(body)
+
     @app.post("/v1/stop", status_code=202)
     async def stop() -> None:
         services.ask_to_stop()

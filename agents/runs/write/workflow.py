@@ -31,6 +31,7 @@ from engine.core import Message, SamplingParams
 FILLS_FORMS_FROM_BYTES = 900_000_000
 ANSWER_TOKENS = 1_500
 SMALL_ANSWER_TOKENS = 400
+SMALL_ROOM_TOKENS = 1_500  # of a prompt: what is longer a small model reads slowly and understands no better
 TEMPLATE_TOKENS = 100  # the chat template's own marks
 ROUNDS = 8  # of cutting a long text; each leaves a tenth of slack
 
@@ -91,9 +92,12 @@ async def _write(
     context: RunContext, definition: AgentDefinition, step: Step, material: Material | None
 ) -> StepOutcome:
     fills_forms = await asyncio.to_thread(_model_bytes, context) >= FILLS_FORMS_FROM_BYTES
+    n_ctx = context.engine.status.n_ctx or 2_048
     max_tokens = ANSWER_TOKENS if fills_forms else SMALL_ANSWER_TOKENS
-    moment = _moment(context)
-    messages, was_shortened = await _fitting(context, definition, material, moment, max_tokens)
+    room = n_ctx - min(max_tokens, n_ctx // 2) - TEMPLATE_TOKENS
+    if not fills_forms:
+        room = min(room, SMALL_ROOM_TOKENS)
+    messages, was_shortened = await _fitting(context, definition, material, room, with_rules=fills_forms)
     if fills_forms:
         answer, usage = await context.ask(
             step=step, messages=messages, schema=answer_schema(), max_tokens=max_tokens, fixed=fixed_part()
@@ -101,7 +105,7 @@ async def _write(
         title, text, was_cut = answer["title"], answer["text"], False
     else:
         # A small model that always takes the likeliest word walks in circles.
-        sampling = SamplingParams(max_tokens=max_tokens, temperature=0.4, repeat_penalty=1.15)
+        sampling = SamplingParams(max_tokens=max_tokens, temperature=0.2, repeat_penalty=1.1)
         plain = await context.ask_text(step=step, messages=messages, sampling=sampling, fixed=fixed_part())
         title, text, was_cut, usage = "", plain.text, plain.was_cut, plain.usage
     notes = ["What was brought was too long and is used in part."] if was_shortened else []
@@ -115,22 +119,23 @@ async def _fitting(
     context: RunContext,
     definition: AgentDefinition,
     material: Material | None,
-    moment: Moment,
-    max_tokens: int,
+    room: int,
+    *,
+    with_rules: bool,
 ) -> tuple[tuple[Message, ...], bool]:
-    """The messages with as much of the material as the model's context has room for, and whether some was left out."""
-    n_ctx = context.engine.status.n_ctx or 2_048
-    room = n_ctx - min(max_tokens, n_ctx // 2) - TEMPLATE_TOKENS
+    """The messages with as much of the material as `room` tokens hold, and whether some was left out."""
+    moment = _moment(context)
     shown, keep_chars = material, len(material.text) if material is not None else 0
     for _ in range(ROUNDS):
-        messages = messages_of(definition.instructions, shown, moment)
+        messages = messages_of(definition.instructions, shown, moment, with_rules=with_rules)
         sizes = await context.engine.count_tokens([message.content for message in messages])
         if material is None or sum(sizes) <= room:
-            break
+            return messages, shown is not material
         # The instructions stay whole; the material gives way in proportion, and a little more than that.
         keep_chars = int(keep_chars * max(0, room - sizes[0]) / max(1, sizes[1]) * 0.9)
         shown = replace(material, text=shortened(material.text, keep_chars))
-    return messages_of(definition.instructions, shown, moment), shown is not material
+    messages = messages_of(definition.instructions, None, moment, with_rules=with_rules)
+    return messages, True
 
 
 def _moment(context: RunContext) -> Moment:

@@ -1,0 +1,117 @@
+"""How a run's end is written: unverified where nobody knows, with the due times that it makes for others, and never left at work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.core import Agent, AgentDefinition, EffectKind, NewOccurrence, NewResult, Run, RunStatus
+from agents.runs.context import RunContext
+from agents.runs.effects import Found, Trace
+from agents.runs.problems import Unverified
+from agents.runs.result_file import WriteFile
+from agents.runs.settling import INTERNAL_ERROR
+from agents.storage import Store
+from agents.triggers import TriggerKind
+from engine.errors import EngineError
+from engine.fakes import ScriptedEngine
+from tests.agents.conftest import FakeClock, definition_of
+from tests.agents.runs.houses import house, record
+
+RESULT = NewResult(title="t", summary="s", action_items=(), category="c")
+
+
+async def at_once(_: RunContext, __: AgentDefinition) -> NewResult:
+    return RESULT
+
+
+async def test_a_run_whose_effect_nobody_can_tell_of_is_unverified_and_has_its_result(
+    store: Store, clock: FakeClock, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await store.agents.add(replace(definition_of(folder), write_folder=tmp_path / "out"), "source")
+    run = await record(store, agent, folder / "a.md", clock)
+
+    async def unknown(self: WriteFile, request: Any) -> Found:
+        return Found(trace=Trace.UNKNOWN)
+
+    monkeypatch.setattr(WriteFile, "find", unknown)
+    monkeypatch.setattr(WriteFile, "is_idempotent", False)
+    # What a runtime leaves that died between the intent and the outcome:
+    await store.runs.begin(run.id, owner="dead", model="m")
+    await store.runs.put_effect(run.id, "result-file", EffectKind.WRITE_FILE, {"path": "x", "sha256": "y"})
+    async with house(store, clock, ScriptedEngine([]), at_once) as made:
+        ended = await made.until(run, RunStatus.UNVERIFIED)
+    assert ended.reason == WriteFile.doubt
+    assert ended.title == "t"
+    assert (await store.runs.effects(run.id))[0].outcome is None
+
+
+async def test_doubt_about_an_effect_inside_the_work_has_no_result_to_show(
+    store: Store, clock: FakeClock, agent: Agent, folder: Path
+) -> None:
+    async def doubtful(_: RunContext, __: AgentDefinition) -> NewResult:
+        raise Unverified("Nobody knows whether the letter was sent.")
+
+    run = await record(store, agent, folder / "a.md", clock)
+    async with house(store, clock, ScriptedEngine([]), doubtful) as made:
+        ended = await made.until(run, RunStatus.FAILED)
+    assert ended.reason == "Nobody knows whether the letter was sent."
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_end_of_a_run_makes_others_due_in_the_same_moment(
+    store: Store, clock: FakeClock, agent: Agent, folder: Path, fails: bool
+) -> None:
+    other = await store.agents.add(definition_of(folder, name="Other"), "source")
+    asked: list[tuple[int, RunStatus, NewResult | None, str | None]] = []
+
+    async def followers(
+        run: Run, status: RunStatus, result: NewResult | None, reason: str | None
+    ) -> Sequence[NewOccurrence]:
+        asked.append((run.id, status, result, reason))
+        return [
+            NewOccurrence(
+                agent_id=other.id, trigger=TriggerKind.RESULT, key=f"after:{run.id}", due_at=clock.now()
+            )
+        ]
+
+    async def work(_: RunContext, __: AgentDefinition) -> NewResult:
+        if fails:
+            raise EngineError("The model is out of order.")
+        return RESULT
+
+    run = await record(store, agent, folder / "a.md", clock)
+    async with house(store, clock, ScriptedEngine([]), work, followers=followers) as made:
+        await made.until(run, RunStatus.FAILED if fails else RunStatus.SUCCEEDED)
+    assert asked == [
+        (run.id, RunStatus.FAILED, None, "The model is out of order.")
+        if fails
+        else (run.id, RunStatus.SUCCEEDED, RESULT, None)
+    ]
+    [armed] = await store.schedule.armed(other.id)
+    assert (armed.key, armed.trigger) == (f"after:{run.id}", TriggerKind.RESULT)
+
+
+async def test_a_bug_at_the_end_of_a_run_does_not_leave_it_at_work(
+    store: Store, clock: FakeClock, agent: Agent, folder: Path
+) -> None:
+    calls = 0
+
+    async def followers(*_: object) -> Sequence[NewOccurrence]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ZeroDivisionError
+        return ()
+
+    run = await record(store, agent, folder / "a.md", clock)
+    async with house(store, clock, ScriptedEngine([]), at_once, followers=followers) as made:
+        ended = await made.until(run, RunStatus.FAILED)
+        await asyncio.sleep(0.05)
+    assert ended.reason == INTERNAL_ERROR
+    assert calls == 2

@@ -266,12 +266,17 @@ class Registry:
             agent,
             counts=await self._store.runs.agent_counts(agent.id),
             last_run=await self._store.runs.last_run(agent.id),
-            problem=self._triggers.problem(agent.id) or self._runs.problem(agent.id),
+            problem=self._problem(agent),
             next_due=await self._next_due(agent.id),
             wakings=await self._store.schedule.wakings(agent.id),
             zone=await self._zone(),
             now=self._clock.now(),
         )
+
+    def _problem(self, agent: Agent) -> str | None:
+        """Why it can't work at the moment. One that is woken by no file needs no folder to watch."""
+        watching = self._triggers.problem(agent.id) if agent.definition.file_triggers else None
+        return watching or self._runs.problem(agent.id)
 
     async def _next_due(self, agent_id: int) -> datetime | None:
         armed = await self._store.schedule.armed(agent_id)

@@ -49,7 +49,7 @@ async def test_an_agents_triggers_gates_and_policies_are_told_in_words(house: Ho
     detail = await added(house, MORNING)
     assert detail["triggers"] == [
         "every day at 02:30 (Europe/Berlin)",
-        'when the hook "build" is called',
+        "when the hook “build” is called",
     ]
     assert detail["gates"] == ["only while the computer is plugged in"]
     assert detail["policies"] == ["a time that was missed is not caught up on"]

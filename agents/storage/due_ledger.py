@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from sqlite_utils import Database
 
@@ -29,6 +30,7 @@ from agents.storage.occurrence_rows import (
     get_occurrence,
     get_occurrences,
     insert_occurrence,
+    put_files,
     put_gate_rows,
     put_gate_states,
     schedule_rows,
@@ -139,18 +141,26 @@ def miss_rows(db: Database, missed: Sequence[tuple[NewOccurrence, str]], *, now_
 
 
 def announce_row(
-    db: Database, new: NewOccurrence, *, file_state: FileState | None, now_us: int
+    db: Database,
+    new: NewOccurrence,
+    *,
+    file_states: Sequence[FileState] = (),
+    files: Sequence[tuple[Path, str, int]] = (),
+    now_us: int,
 ) -> Occurrence | None:
     """Something happened: it is due now, and waits to be claimed. None when this agent has that key already.
 
-    The file's state is stored in each case, as by record_occurrence.
+    The files' states are stored in each case, as by record_occurrence.
     """
     current_revision(db, new.agent_id)
-    if file_state is not None:
-        put_file_state(db, new.agent_id, file_state)
+    for state in file_states:
+        put_file_state(db, new.agent_id, state)
     give_up_key(db, new.agent_id, new.key)
     occurrence_id = insert_occurrence(db, new, OccurrenceStatus.SCHEDULED, now_us=now_us)
-    return None if occurrence_id is None else get_occurrence(db, occurrence_id)
+    if occurrence_id is None:
+        return None
+    put_files(db, occurrence_id, files)
+    return get_occurrence(db, occurrence_id)
 
 
 def recover_rows(db: Database, owner: str, *, now_us: int) -> list[Occurrence]:

@@ -11,7 +11,10 @@ from agents.storage.values import from_path
 
 
 def paths_read(db: Database, agent_id: int, content_hash: str) -> list[Path]:
-    """Where the agent has read that content. A run that is not over counts once it has kept the text: no rename can harm it."""
+    """Where the agent has read that content. A run that is not over counts once it has kept the text: no rename can harm it.
+
+    What a storm's one run tells about, or will, counts too: it is told by name and not read.
+    """
     found = rows(
         db,
         """
@@ -20,9 +23,13 @@ def paths_read(db: Database, agent_id: int, content_hash: str) -> list[Path]:
             AND (status IN ('succeeded', 'unverified') OR status IN ('pending', 'running') AND EXISTS (
                 SELECT 1 FROM runs r JOIN steps s ON s.run_id = r.id
                 WHERE r.occurrence_id = o.id AND s.kind = 'read' AND s.status = 'succeeded'))
+        UNION
+        SELECT f.path FROM occurrence_files f JOIN occurrences o ON o.id = f.occurrence_id
+        WHERE o.agent_id = ? AND f.content_hash = ?
+            AND o.status NOT IN ('missed', 'skipped', 'failed', 'cancelled')
         ORDER BY path
         """,
-        (agent_id, content_hash),
+        (agent_id, content_hash, agent_id, content_hash),
     )
     return [from_path(values["path"]) for values in found]
 

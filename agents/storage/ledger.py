@@ -205,7 +205,7 @@ def finish_run(
     db.execute("UPDATE runs SET error_code = ? WHERE id = ?", (code, run_id))
     close_open_steps(db, run_id, _STEP_END[status], error=reason, now_us=now_us)
     if result is not None:
-        _insert_result(db, run_id, result, now_us=now_us)
+        _insert_result(db, run, result, now_us=now_us)
     schedule_rows(db, followers, now_us=now_us)
     return get_run(db, run_id)
 
@@ -241,9 +241,10 @@ _STEP_END = {
 }
 
 
-def _insert_result(db: Database, run_id: int, result: NewResult, *, now_us: int) -> None:
+def _insert_result(db: Database, run: Run, result: NewResult, *, now_us: int) -> None:
     values: Row = {
-        "run_id": run_id,
+        "run_id": run.id,
+        "agent_id": run.agent_id,
         "title": to_text(result.title),
         "summary": to_text(result.summary),
         "action_items": to_json([to_text(item) for item in result.action_items]),

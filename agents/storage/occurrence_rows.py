@@ -17,6 +17,7 @@ from agents.core import (
 )
 from agents.errors import NotFound
 from agents.storage.driver import Row, UniqueError, insert, row, rows, scalar
+from agents.storage.run_rows import of_agents
 from agents.storage.values import (
     from_json_or_none,
     from_name,
@@ -169,10 +170,8 @@ def list_occurrences(
     where: list[str] = []
     values: Row = {"limit": limit}
     if agent_ids is not None:
-        where.append("o.agent_id IN (SELECT value FROM json_each(:agents))")
-        values["agents"] = json.dumps(list(agent_ids))
-        if len(agent_ids) == 1:  # then the index of one agent has them in order
-            where[-1], values["agents"] = "o.agent_id = :agents", agent_ids[0]
+        condition, values["agents"] = of_agents("o.agent_id", agent_ids)
+        where.append(condition)
     for condition, name, value in (
         ("o.status = :status", "status", status),
         ("o.due_us >= :since", "since", since and to_us(since)),

@@ -42,6 +42,9 @@ from agents.storage.migrations import APPLICATION_ID, KNOWN_MIGRATIONS, MIGRATIO
 
 _PLAIN_HEADER = b"SQLite format 3\0"  # https://sqlite.org/fileformat2.html#the_database_header
 _PAGE_BYTES = 4096  # SQLCipher's and SQLite's default, which Hearth never changes
+# A longer history would take seconds to look through before anything else: there a damaged page is found when it is used, and by
+# the next backup, which reads them all.
+_CHECKED_BYTES = 300_000_000
 _KEPT_COPIES = 3  # of those made before updates
 
 
@@ -54,7 +57,7 @@ def open_database(path: Path, key: ResolvedKey) -> Database:
         _create(path, key)
     for file in (path, side(path, "-wal"), side(path, "-shm")):
         make_private(file)
-    pending = inspect(path, key)
+    pending = inspect(path, key, whole=path.stat().st_size <= _CHECKED_BYTES)
     if pending:
         _back_up(path, key, label=f"before-{pending[0]}")
     db = connect_for_work(path, key)
@@ -66,8 +69,11 @@ def open_database(path: Path, key: ResolvedKey) -> Database:
     return db
 
 
-def inspect(path: Path, key: ResolvedKey) -> list[str]:
-    """Looks at a database without changing a byte of it; returns the names of the migrations that it still needs."""
+def inspect(path: Path, key: ResolvedKey, *, whole: bool = True) -> list[str]:
+    """Looks at a database without changing a byte of it; returns the names of the migrations that it still needs.
+
+    Every page is read, unless `whole` is False: then only those that hold the schema.
+    """
     _refuse_by_header(path, encrypted_key=key.encrypts)
     with _reading(path, key) as db:
         try:
@@ -81,7 +87,7 @@ def inspect(path: Path, key: ResolvedKey) -> list[str]:
                 raise NewerSchema(
                     f"The database {path} was written by a newer Hearth; update Hearth to open it."
                 )
-            if [tuple(r.values()) for r in rows(db, "PRAGMA quick_check(1)")] != [("ok",)]:
+            if whole and [tuple(r.values()) for r in rows(db, "PRAGMA quick_check(1)")] != [("ok",)]:
                 raise _damaged(path)
             return [name for name in KNOWN_MIGRATIONS if name not in applied]
         except SqlError as error:

@@ -41,6 +41,8 @@ _RUN = """
 
 _UNFINISHED = "('pending', 'running', 'waiting_for_approval')"
 
+_ABOVE_ALL = 2**62
+
 _RESULT = """
     SELECT res.*, a.name AS agent_name, o.path
     FROM results res
@@ -177,16 +179,13 @@ def count_runs(db: Database, agent_id: int | None) -> dict[RunStatus, int]:
 
 
 def list_results(db: Database, *, agent: str | None, limit: int, before: int | None) -> list[Result]:
-    """Newest first, as list_runs."""
-    found = rows(
-        db,
-        _RESULT
-        + """
-        WHERE (:agent IS NULL OR a.name_key = :agent) AND (:before IS NULL OR res.id < :before)
-        ORDER BY res.id DESC LIMIT :limit
-        """,
-        {"agent": _key_or_none(agent), "before": before, "limit": limit},
-    )
+    """Newest first; `agent` finds removed agents of that name too, `before` is the id that the page before ended with."""
+    conditions = ["res.id < :before"]
+    values: Row = {"before": _ABOVE_ALL if before is None else before, "limit": limit}
+    if agent is not None:
+        condition, values["agents"] = of_agents("res.agent_id", agent_ids_named(db, agent))
+        conditions.append(condition)
+    found = rows(db, f"{_RESULT} WHERE {' AND '.join(conditions)} ORDER BY res.id DESC LIMIT :limit", values)
     return [_result_from(values) for values in found]
 
 
@@ -201,8 +200,11 @@ def agent_ids_named(db: Database, name: str) -> list[int]:
     return [int(values["id"]) for values in found]
 
 
-def _key_or_none(agent: str | None) -> str | None:
-    return None if agent is None else name_key(agent)
+def of_agents(column: str, ids: Sequence[int]) -> tuple[str, int | str]:
+    """A condition on rows of these agents, and its value :agents. Of one agent, an index has the rows in order."""
+    if len(ids) == 1:
+        return f"{column} = :agents", ids[0]
+    return f"{column} IN (SELECT value FROM json_each(:agents))", json.dumps(list(ids))  # noqa: S608
 
 
 def run_from(found: Row) -> Run:

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from agents.core import Run, RunStatus
 from agents.storage.driver import Row, rows
-from agents.storage.run_rows import agent_ids_named, runs_by_id
+from agents.storage.run_rows import agent_ids_named, of_agents, runs_by_id
 from agents.storage.text_search import HOLDS, words_of
 from agents.storage.values import to_us
 from agents.triggers import TriggerKind
@@ -65,12 +65,8 @@ def _page(
     where: list[str] = []
     values: Row = {}
     if agent_ids is not None:
-        # Of one agent an index has the runs in order; several of one name are rare.
-        one = len(agent_ids) == 1
-        where.append(
-            "r.agent_id = :agents" if one else "r.agent_id IN (SELECT value FROM json_each(:agents))"
-        )
-        values["agents"] = agent_ids[0] if one else json.dumps(list(agent_ids))
+        condition, values["agents"] = of_agents("r.agent_id", agent_ids)
+        where.append(condition)
     for condition, name, value in (
         ("r.status = :status", "status", status),
         ("o.trigger = :trigger", "trigger", trigger),

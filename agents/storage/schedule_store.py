@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from sqlite_utils import Database
 
@@ -118,11 +119,20 @@ class ScheduleStore:
         now_us = self._now_us()
         return await self._writer.write(lambda db: due_ledger.miss_rows(db, rows, now_us=now_us))
 
-    async def announce(self, new: NewOccurrence, *, file_state: FileState | None = None) -> Occurrence | None:
-        """Inserts what an event made due, and what is known of its file; None when (agent, key) exists already."""
+    async def announce(
+        self,
+        new: NewOccurrence,
+        *,
+        file_states: Sequence[FileState] = (),
+        files: Sequence[tuple[Path, str, int]] = (),
+    ) -> Occurrence | None:
+        """Inserts what an event made due, and what is known of its files; None when (agent, key) exists already.
+
+        `files` are the versions that one run will tell about: path, hash, size in bytes.
+        """
         now_us = self._now_us()
         return await self._writer.write(
-            lambda db: due_ledger.announce_row(db, new, file_state=file_state, now_us=now_us)
+            lambda db: due_ledger.announce_row(db, new, file_states=file_states, files=files, now_us=now_us)
         )
 
     async def recover(self, owner: Owner) -> builtins.list[Occurrence]:

@@ -107,6 +107,10 @@ _COLUMNS = (
     "ALTER TABLE steps ADD COLUMN energy_j REAL",
     "ALTER TABLE steps ADD COLUMN cost_usd REAL NOT NULL DEFAULT 0",
     "ALTER TABLE steps ADD COLUMN route TEXT",
+    # With its run's agent a page of one agent's results is the end of an index.
+    "ALTER TABLE results ADD COLUMN agent_id INTEGER REFERENCES agents (id)",
+    "UPDATE results SET agent_id = (SELECT r.agent_id FROM runs r WHERE r.id = results.run_id)",
+    "CREATE INDEX results_of_agent ON results (agent_id)",
     "ALTER TABLE agents ADD COLUMN paused_reason TEXT",
     # From when on its failures count: those before it was changed or let run again are the user's past.
     "ALTER TABLE agents ADD COLUMN fresh_us INTEGER NOT NULL DEFAULT 0",
@@ -151,6 +155,7 @@ _ADDED_TABLES = (
         PRIMARY KEY (occurrence_id, path)
     ) STRICT, WITHOUT ROWID
     """,
+    "CREATE INDEX occurrence_files_by_content ON occurrence_files (content_hash)",
     # What a run changes outside: the intent before it, the outcome after it.
     """
     CREATE TABLE effects (

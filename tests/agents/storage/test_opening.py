@@ -16,7 +16,7 @@ import sqlcipher3
 from agents.clock import SystemClock
 from agents.credentials import KeyKind, ResolvedKey
 from agents.errors import Damaged, HearthError, NewerSchema, StoreProblem, WrongKey
-from agents.storage import Store, driver
+from agents.storage import Store, driver, opening
 from tests.agents.storage.databases import (
     KEY,
     NO_KEY,
@@ -227,6 +227,26 @@ async def test_a_damaged_plain_database_is_refused(path: Path, name: str) -> Non
         SPOILS[name](path)
 
     assert "damaged" in await refusal(path, NO_KEY, Damaged)
+
+
+async def test_of_a_long_history_a_damaged_page_is_found_when_it_is_read_and_by_every_backup(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(path, KEY, runs=200)
+    db = driver.connect(path, KEY, options="mode=ro")
+    (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'runs'").fetchone()
+    db.close()
+    overwrite(path, (root - 1) * PAGE + 1000, 64)
+    monkeypatch.setattr(opening, "_CHECKED_BYTES", 100_000)
+
+    store = await Store.open(path, KEY, clock=SystemClock())
+    try:
+        with pytest.raises(Damaged, match="restore-backup"):
+            await store.runs.list(limit=1_000)
+    finally:
+        await store.close()
+    with pytest.raises(Damaged):
+        opening.inspect(path, KEY)
 
 
 async def test_a_lost_salt_looks_like_a_wrong_key_and_the_sentence_names_both(path: Path) -> None:

@@ -224,6 +224,7 @@ QUERIES: dict[str, tuple[Callable[[Store, FakeClock], Awaitable[object]], str]] 
     "what is overdue": (lambda store, clock: store.schedule.overdue(clock.now()), "occurrences_scheduled"),
     "anchors": (lambda store, _: store.schedule.anchors(), "occurrences_of_trigger"),
     "a page of an agent": (lambda store, _: store.runs.search(agent="Document digest"), "runs_of_agent"),
+    "results of an agent": (lambda store, _: store.runs.results(agent="Document digest"), "results_of_agent"),
     "a page of a status": (lambda store, _: store.runs.search(status=RunStatus.FAILED), "runs_by_status"),
     "runs of a day": (
         lambda store, clock: store.runs.search(since=clock.now() - timedelta(days=1), until=clock.now()),
@@ -262,7 +263,9 @@ async def test_a_query_that_is_asked_often_goes_by_an_index(
     assert not [detail for detail in details if detail in whole], "a whole table was read"
 
 
-@pytest.mark.parametrize("name", ["the next pending run", "the next due time", "a page of an agent"])
+@pytest.mark.parametrize(
+    "name", ["the next pending run", "the next due time", "a page of an agent", "results of an agent"]
+)
 async def test_a_query_for_the_first_ones_sorts_nothing(
     store: Store, agent: Agent, clock: FakeClock, name: str
 ) -> None:

@@ -115,9 +115,7 @@ class Ledger(RuleBasedStateMachine):
     def announce(self, key: str) -> int:
         held = self.holder(key)
         with self.db.atomic():
-            row = due_ledger.announce_row(
-                self.db, occurrence(AGENT, key), file_state=None, now_us=next(self.now_us)
-            )
+            row = due_ledger.announce_row(self.db, occurrence(AGENT, key), now_us=next(self.now_us))
         assert (row is None) == (held is not None)
         return self.note(key, OccurrenceStatus.SCHEDULED) if held is None else held
 

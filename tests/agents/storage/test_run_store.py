@@ -523,3 +523,192 @@ async def test_text_that_a_model_broke_is_stored_with_a_mark(store: Store, runni
     [result] = await store.runs.results()
     assert (result.title, result.summary) == ("half \N{REPLACEMENT CHARACTER}", "\N{REPLACEMENT CHARACTER}")
     assert (result.action_items, result.category) == (("\N{GRINNING FACE}",), "x\0y")
+
+
+# --- taking, trying again, telling others ---
+
+
+async def test_a_run_that_must_wait_is_not_taken_before_its_time(
+    store: Store, agent: Agent, clock: FakeClock
+) -> None:
+    first = await store.runs.record(occurrence(agent.id, "a"))
+    second = await store.runs.record(occurrence(agent.id, "b"))
+    assert first is not None
+    assert second is not None
+    assert await store.runs.next_not_before(clock.now()) is None
+    await store.runs.begin(first.id, owner="me", model="m")
+    step = await store.runs.begin_step(first.id, key="k", kind=StepKind.MODEL, title="t")
+    not_before = clock.now() + timedelta(seconds=30)
+
+    again = await store.runs.retry_later(first.id, reason="The engine is busy.", not_before=not_before)
+
+    assert (again.status, again.reason, again.attempt, again.failures, again.not_before) == (
+        RunStatus.PENDING,
+        "The engine is busy.",
+        1,
+        1,
+        not_before,
+    )
+    (failed,) = await store.runs.steps(first.id)
+    assert (failed.id, failed.status, failed.error) == (step.id, StepStatus.FAILED, "The engine is busy.")
+    assert await store.runs.next_pending() == second
+    assert await store.runs.next_not_before(clock.now()) == not_before
+    clock.advance(30)
+    assert await store.runs.next_pending() == again
+    begun = await store.runs.begin(first.id, owner="me", model="m")
+    assert (begun.attempt, begun.failures, begun.not_before, begun.reason) == (2, 1, None, None)
+    with pytest.raises(Conflict):
+        await store.runs.retry_later(second.id, reason="Busy.", not_before=not_before)
+
+
+async def test_a_removed_agents_run_is_not_tried_again(store: Store, agent: Agent, running: Run) -> None:
+    await store.agents.remove(agent.id)
+    ended = await store.runs.retry_later(running.id, reason="Busy.", not_before=DUE)
+    assert (ended.status, ended.reason) == (RunStatus.CANCELLED, "Its agent was removed.")
+
+
+async def test_as_many_runs_of_an_agent_are_taken_as_may_be_in_work(store: Store, agent: Agent) -> None:
+    other = await store.agents.add(definition_of(Path("/x"), name="Other"), "s")
+    mine = [await store.runs.record(occurrence(agent.id, key)) for key in "abc"]
+    theirs = await store.runs.record(occurrence(other.id, "a"))
+    ids = [run.id for run in mine if run is not None]
+    assert theirs is not None
+
+    async def taken(**at_most: int) -> int | None:
+        limits = {agent.id: at_most.get("mine", 1), other.id: at_most.get("theirs", 1)}
+        run = await store.runs.next_pending(at_most=limits)
+        return None if run is None else run.id
+
+    assert await taken() == ids[0]
+    await store.runs.begin(ids[0], owner="me", model="m")
+    assert await taken() == theirs.id
+    assert await taken(mine=2) == ids[1]
+    run = await store.runs.next_pending(at_most={})
+    assert run is not None
+    assert run.id == theirs.id, "one, where nothing is said"
+    assert await taken(theirs=0) is None
+    run = await store.runs.next_pending()
+    assert run is not None
+    assert run.id == ids[1], "without limits nobody counts"
+
+
+async def test_the_end_of_a_run_makes_others_due_in_the_same_moment(
+    store: Store, agent: Agent, running: Run
+) -> None:
+    other = await store.agents.add(definition_of(Path("/x"), name="Other"), "s")
+    gone = await store.agents.add(definition_of(Path("/x"), name="Gone"), "s")
+    await store.agents.remove(gone.id)
+    followers = [occurrence(id_, f"result:{running.id}") for id_ in (other.id, other.id, gone.id)]
+    with pytest.raises(ValueError, match="needs a reason"):
+        await store.runs.finish(running.id, RunStatus.FAILED, followers=followers)
+    assert await store.schedule.armed() == []
+
+    await store.runs.finish(running.id, RunStatus.SUCCEEDED, result=RESULT, followers=followers)
+
+    assert [(row.agent_id, row.key) for row in await store.schedule.armed()] == [
+        (other.id, f"result:{running.id}")
+    ]
+
+
+@pytest.mark.parametrize("result", [RESULT, None])
+async def test_an_unverified_run_may_have_a_result_and_always_says_why(
+    store: Store, agent: Agent, running: Run, result: NewResult | None
+) -> None:
+    with pytest.raises(ValueError, match="needs a reason"):
+        await store.runs.finish(running.id, RunStatus.UNVERIFIED, result=result)
+    reason = "Nobody knows whether the file was written."
+
+    run = await store.runs.finish(running.id, RunStatus.UNVERIFIED, reason=reason, result=result)
+
+    assert (run.status, run.reason, run.title) == (
+        RunStatus.UNVERIFIED,
+        reason,
+        None if result is None else result.title,
+    )
+    assert (await store.runs.occurrence_of(run.id)).status == RunStatus.UNVERIFIED
+    assert run.finished_at is not None
+
+
+async def test_unfinished_runs_come_in_the_order_in_which_they_were_due(store: Store, agent: Agent) -> None:
+    late = await store.runs.record(replace(occurrence(agent.id, "a"), due_at=DUE + timedelta(minutes=1)))
+    early = await store.runs.record(occurrence(agent.id, "b"))
+    over = await store.runs.record(occurrence(agent.id, "c"))
+    assert late is not None
+    assert early is not None
+    assert over is not None
+    await store.runs.cancel_pending(over.id, "No.")
+    await store.runs.begin(late.id, owner="me", model="m")
+
+    assert [run.id for run in await store.runs.unfinished(agent.id)] == [early.id, late.id]
+
+
+async def test_failures_are_counted_since_the_last_result_and_since_the_agent_was_let_run_again(
+    store: Store, agent: Agent, clock: FakeClock
+) -> None:
+    async def end(status: RunStatus) -> int:
+        clock.advance(1)
+        run = await store.runs.record(occurrence(agent.id, f"{clock.now()}"))
+        assert run is not None
+        await store.runs.begin(run.id, owner="me", model="m")
+        result = RESULT if status is RunStatus.SUCCEEDED else None
+        await store.runs.finish(run.id, status, reason=None if result else "No.", result=result)
+        return await store.runs.failures_in_a_row(agent.id)
+
+    failed, cancelled, succeeded = RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SUCCEEDED
+    assert [await end(status) for status in (failed, cancelled, failed, succeeded, failed)] == [1, 1, 2, 0, 1]
+    await store.agents.set_paused(agent.id, True, reason="It failed too often.")
+    assert (await store.agents.by_id(agent.id)).paused_reason == "It failed too often."
+    assert await store.runs.failures_in_a_row(agent.id) == 1
+    resumed = await store.agents.set_paused(agent.id, False)
+    assert (resumed.paused, resumed.paused_reason) == (False, None)
+    assert await store.runs.failures_in_a_row(agent.id) == 0
+    assert await end(failed) == 1
+    await store.agents.revise(agent.id, agent.definition, "better words")
+    assert await store.runs.failures_in_a_row(agent.id) == 0
+
+
+async def test_many_files_are_one_run_and_all_of_them_are_known_with_it(store: Store, agent: Agent) -> None:
+    paths = [Path("/inbox/b"), Path("/inbox/a"), Path(os.fsdecode(b"/inbox/\xff"))]
+    files = [(path, f"h{number}", number) for number, path in enumerate(paths)]
+    states = [state_of(path) for path in paths]
+    storm = occurrence(agent.id, "storm:1")
+
+    run = await store.runs.record(storm, files=files, file_states=states)
+
+    assert run is not None
+    assert sorted(await store.runs.occurrence_files(run.occurrence_id)) == sorted(files)
+    assert await store.files.known(agent.id) == {state.path: state for state in states}
+    newer = [state_of(path, "newer") for path in paths]
+    assert await store.runs.record(storm, files=files, file_states=newer) is None
+    assert await store.files.known(agent.id) == {state.path: state for state in newer}
+    assert len(await store.runs.occurrence_files(run.occurrence_id)) == len(files)
+
+
+async def test_a_run_by_hand_may_follow_an_older_revision_and_say_what_it_repeats(
+    store: Store, agent: Agent, running: Run
+) -> None:
+    await store.agents.revise(agent.id, agent.definition, "new words")
+    await store.runs.finish(running.id, RunStatus.SUCCEEDED, result=RESULT)
+
+    again = await store.runs.record(
+        occurrence(agent.id, "again"), revision_id=running.revision_id, replay_of=running.id
+    )
+    retry = await store.runs.record(occurrence(agent.id, "retry"), retry_of=running.id)
+
+    assert again is not None
+    assert retry is not None
+    assert (again.revision_id, again.replay_of, again.retry_of) == (running.revision_id, running.id, None)
+    assert (retry.replay_of, retry.retry_of) == (None, running.id)
+    assert retry.revision_id != running.revision_id
+
+
+async def test_energy_and_cost_are_summed_and_never_made_up(store: Store, agent: Agent, running: Run) -> None:
+    assert (running.energy_j, running.cost_usd) == (None, 0.0)
+    for key, energy_j in (("a", None), ("b", 2.5), ("c", 1.5)):
+        step = await store.runs.begin_step(running.id, key=key, kind=StepKind.MODEL, title=key)
+        usage = replace(USAGE, energy_j=energy_j, cost_usd=0.25)
+        step = await store.runs.finish_step(step.id, output=1, detail=None, usage=usage, route="local")
+        assert (step.usage, step.route) == (usage, "local")
+
+    run = await store.runs.get(running.id)
+    assert (run.energy_j, run.cost_usd) == (4.0, 0.75)

@@ -252,17 +252,30 @@ async def test_an_event_is_announced_once_together_with_what_is_known_of_its_fil
     new = occurrence(agent.id, "file:a", path=Path("/inbox/a"), content_hash="h")
     state = FileState(path=Path("/inbox/a"), size_bytes=1, mtime_ns=2, inode=3, content_hash="h")
 
-    row = await store.schedule.announce(new, file_state=state)
+    row = await store.schedule.announce(new, file_states=[state])
 
     assert row is not None
     assert (row.status, row.path, row.content_hash) == (OccurrenceStatus.SCHEDULED, Path("/inbox/a"), "h")
     assert await store.files.known(agent.id) == {state.path: state}
     newer = replace(state, mtime_ns=9)
-    assert await store.schedule.announce(new, file_state=newer) is None
+    assert await store.schedule.announce(new, file_states=[newer]) is None
     assert await store.files.known(agent.id) == {state.path: newer}
     await store.agents.remove(agent.id)
     with pytest.raises(NotFound):
         await store.schedule.announce(replace(new, key="file:b"))
+
+
+async def test_a_storm_is_announced_together_with_all_its_files(store: Store, agent: Agent) -> None:
+    paths = [Path("/inbox/a"), Path("/inbox/b")]
+    states = [FileState(path=path, size_bytes=7, mtime_ns=2, inode=3, content_hash="h") for path in paths]
+    new, files = occurrence(agent.id, "storm:1"), [(path, "h", 7) for path in paths]
+
+    row = await store.schedule.announce(new, file_states=states, files=files)
+
+    assert row is not None
+    assert await store.runs.occurrence_files(row.id) == files
+    assert (await store.files.known(agent.id)).keys() == set(paths)
+    assert await store.schedule.announce(new, file_states=states, files=files) is None
 
 
 async def test_a_due_time_ends_only_as_one_that_has_no_run_and_with_a_reason(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from agents.core import (
@@ -60,7 +61,11 @@ class DueTimes(Protocol):
     async def record_missed(self, rows: Sequence[tuple[NewOccurrence, str]]) -> int: ...
 
     async def announce(
-        self, new: NewOccurrence, *, file_state: FileState | None = None
+        self,
+        new: NewOccurrence,
+        *,
+        file_states: Sequence[FileState] = (),
+        files: Sequence[tuple[Path, str, int]] = (),
     ) -> Occurrence | None: ...
 
     async def recover(self, owner: Owner) -> list[Occurrence]: ...

@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 
 from agents.clock import Clock
 from agents.core import Agent, FileState, NewOccurrence, Occurrence, Owner
@@ -137,9 +138,15 @@ class Scheduler:
             await self._reconcile(self._clock.now())
         self.poke()
 
-    async def announce(self, new: NewOccurrence, *, file_state: FileState | None = None) -> Occurrence | None:
+    async def announce(
+        self,
+        new: NewOccurrence,
+        *,
+        file_states: Sequence[FileState] = (),
+        files: Sequence[tuple[Path, str, int]] = (),
+    ) -> Occurrence | None:
         """Stores something that is due now, and claims it soon; None when that key was there before."""
-        made = await self._store.announce(new, file_state=file_state)
+        made = await self._store.announce(new, file_states=file_states, files=files)
         if made is not None:
             self.poke()
         return made

@@ -6,77 +6,22 @@ Runs in: the runtime's event loop; everything that touches the disk is sent to w
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from agents.clock import Clock
-from agents.core import Agent, FileState, NewOccurrence
+from agents.core import Agent, FileState
 from agents.definitions import folder_problem
 from agents.documents.fingerprints import FileChanging, fingerprint, is_unread
 from agents.documents.opening import FileGone
-from agents.triggers import TriggerKind
+from agents.watching.own_files import OwnFiles, is_gone
+from agents.watching.ports import WatchContext
 from agents.watching.reconcile import Plan, Seen, reconcile, signature_of
 from agents.watching.rules import FolderRule, rules_of
-from agents.watching.scan import LIMIT_FILES, Look, look_at, scan_folders
+from agents.watching.scan import Look, look_at, scan_folders
 from agents.watching.settle import Settling, has_settled, observe
-from agents.watching.watcher import FolderWatcher
-
-T = TypeVar("T")
-
-OnOccurrence = Callable[[NewOccurrence, FileState], Awaitable[bool]]
-"""Stores the occurrence with its run, and the file's state, in one transaction; False when the occurrence had been stored before.
-
-It is called again for a version that it may have stored already (after a crash, or when a file went back to an older version).
-"""
-
-
-class FileStates(Protocol):
-    """The part of the store that remembers files."""
-
-    async def known(self, agent_id: int) -> dict[Path, FileState]: ...
-    async def put(self, agent_id: int, state: FileState) -> None: ...
-    async def forget(self, agent_id: int, path: Path) -> None: ...
-
-
-class HandledRuns(Protocol):
-    """The part of the store that remembers what was handled, and what could not be."""
-
-    async def handled_elsewhere(self, agent_id: int, content_hash: str) -> list[Path]: ...
-    async def lost_versions(self, agent_id: int) -> set[tuple[Path, str]]: ...
-
-
-class WatchStore(Protocol):
-    """What the watching of folders needs of the store."""
-
-    @property
-    def files(self) -> FileStates: ...
-    @property
-    def runs(self) -> HandledRuns: ...
-
-
-class RunInThread(Protocol):
-    """Calls a blocking function in a worker thread, and returns only when it has ended, also when cancelled."""
-
-    async def __call__(self, function: Callable[[], T], /) -> T: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchContext:
-    """What all agents' watches share."""
-
-    store: WatchStore
-    clock: Clock
-    watcher: FolderWatcher
-    in_thread: RunInThread
-    on_occurrence: OnOccurrence
-    on_notice: Callable[[str], None]
-    on_unwatchable: Callable[[], None]  # a folder can only be looked at, since no notifications come from it
-    home: Path
-    limit_files: int = LIMIT_FILES
-    stopping: threading.Event = field(default_factory=threading.Event)
+from agents.watching.storms import Bursts, by_trigger, occurrence_of, storm_of, version_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +45,24 @@ class AgentWatch:
         self._settling: dict[Path, Settling] = {}
         self._looking = asyncio.Lock()
         self._capped = False
+        self._bursts = Bursts()
+        self._in_storm = False
         self.reported = 0  # new versions since the watch began
         if not self._rules:
             self.problem = "No folder is chosen; choose one for it to watch."
 
     def next_look_s(self) -> float | None:
-        """Seconds until the first of the settling files may have settled; None when there is none."""
+        """Seconds until the first of the settling files may have settled; None when there is none.
+
+        While a burst is waited for, it is its end: until the last of them may have settled, or that has taken too long.
+        """
         if not self._settling:
             return None
-        first_s = min(rest.settled_at_s for rest in self._settling.values())
-        return max(0.0, first_s - self._context.clock.monotonic())
+        now_s = self._context.clock.monotonic()
+        times = [rest.settled_at_s for rest in self._settling.values()]
+        limit_s = self._bursts.limit_s
+        next_s = min(times) if limit_s is None or limit_s <= now_s else min(max(times), limit_s)
+        return max(0.0, next_s - now_s)
 
     async def look_at_all(self, *, trust_age: bool) -> None:
         """Scans all folders, and reports new versions.
@@ -166,12 +119,12 @@ class AgentWatch:
             seen=look.seen,
             now_s=clock.monotonic(),
             wall_ns=int(clock.now().timestamp() * 1e9) if trust_age else None,
-            look_again=lambda state: is_unread(state.content_hash) or _version_of(state) in lost,
+            look_again=lambda state: is_unread(state.content_hash) or version_of(state) in lost,
             complete=look.complete,
         )
         self._take_settling(plan, look)
-        for file in plan.due:
-            await self._handle(file, known, lost)
+        if plan.due:
+            await self._report(plan.due, known, lost, may_wait=not trust_age)
         for path in plan.vanished:
             await self._context.store.files.forget(self.agent.id, path)
             known.pop(path, None)
@@ -183,33 +136,75 @@ class AgentWatch:
                 del self._settling[path]
         self._settling.update(plan.settling)
 
-    async def _handle(
-        self, file: Seen, known: dict[Path, FileState], lost: Collection[tuple[Path, str]]
+    async def _report(
+        self,
+        due: Collection[Seen],
+        known: dict[Path, FileState],
+        lost: Collection[tuple[Path, str]],
+        *,
+        may_wait: bool,
     ) -> None:
-        """Fingerprints one settled file, and reports it when it is a new version, or one that was gone and is back."""
-        store, agent_id = self._context.store, self.agent.id
+        """Reports what is new among settled files: each by itself, or very many of one trigger together.
+
+        With `may_wait` a burst that is still going on is left for a later look, so that it becomes one storm and not many.
+        """
+        now_s = self._context.clock.monotonic()
+        moving = sum(not has_settled(rest, now_s=now_s) for rest in self._settling.values())
+        own = OwnFiles(await self._context.store.runs.own_files(self.agent.id))
+        for rule, files in by_trigger(due):
+            if may_wait and self._bursts.goes_on(rule, n_due=len(files), n_moving=moving, now_s=now_s):
+                continue
+            self._bursts.over(rule)
+            if len(files) <= rule.storm_files:
+                for file in files:
+                    state = await self._new_version(file, known, lost, own)
+                    if state is not None:
+                        await self._tell(rule, [state], known)
+            else:
+                states = [await self._new_version(file, known, lost, own) for file in files]
+                await self._tell(rule, [state for state in states if state is not None], known)
+
+    async def _new_version(
+        self, file: Seen, known: dict[Path, FileState], lost: Collection[tuple[Path, str]], own: OwnFiles
+    ) -> FileState | None:
+        """Fingerprints one settled file: its state when it is a new version, or one that was gone and is back."""
         state = await self._identify(file)
         if state is None:
-            return
+            return None
         before = known.get(file.path)
-        is_back = _version_of(state) in lost
+        is_back = version_of(state) in lost
         same = before is not None and before.content_hash == state.content_hash and not is_back
-        if same or ((before is None or is_back) and await self._was_renamed(state)):
-            if state != before:
-                await store.files.put(agent_id, state)
-        else:
-            occurrence = NewOccurrence(
-                agent_id=agent_id,
-                trigger=TriggerKind.FILE_CHANGED,
-                key=f"file:{state.path}:{state.content_hash}",
-                due_at=self._context.clock.now(),
-                path=state.path,
-                content_hash=state.content_hash,
-                size_bytes=state.size_bytes,
-            )
+        renamed = not same and (before is None or is_back) and await self._was_renamed(state)
+        if not same and not renamed and not await self._is_own(state, own):
+            return state
+        if state != before:
+            await self._context.store.files.put(self.agent.id, state)
+        self._know(state, known)
+        return None
+
+    async def _tell(self, rule: FolderRule, states: list[FileState], known: dict[Path, FileState]) -> None:
+        """New versions of one trigger become occurrences, or one occurrence."""
+        due_at = self._context.clock.now()
+        if len(states) > rule.storm_files:
+            if await self._context.on_storm(storm_of(self.agent.id, rule, states, due_at=due_at), states):
+                self.reported += len(states)
+                self._tell_storm(len(states))
+            for state in states:
+                self._know(state, known)
+            return
+        self._in_storm = self._in_storm and not states
+        for state in states:
+            occurrence = occurrence_of(self.agent.id, rule, state, due_at=due_at)
             self.reported += await self._context.on_occurrence(occurrence, state)
+            self._know(state, known)
+
+    def _know(self, state: FileState, known: dict[Path, FileState]) -> None:
         known[state.path] = state
         self._settling.pop(state.path, None)
+
+    async def _is_own(self, state: FileState, own: OwnFiles) -> bool:
+        """Whether the agent wrote that version itself: it never wakes itself."""
+        return own.may_hold(state) and await self._context.in_thread(lambda: own.holds(state))
 
     async def _identify(self, file: Seen) -> FileState | None:
         """The state of the very version that was seen to settle; None when the file is moving again."""
@@ -235,7 +230,7 @@ class AgentWatch:
         others = [path for path in handled if path != state.path]
         if not others:
             return False
-        return await self._context.in_thread(lambda: any(_is_gone(path) for path in others))
+        return await self._context.in_thread(lambda: any(is_gone(path) for path in others))
 
     async def _load_known(self) -> dict[Path, FileState]:
         if self._known is None:
@@ -250,25 +245,20 @@ class AgentWatch:
             )
         self._capped = look.capped
 
+    def _tell_storm(self, count: int) -> None:
+        """Once for each storm, also when it came in several parts."""
+        if not self._in_storm:
+            self._context.on_notice(
+                f"{count:,} new files came at once to the folders of {self.agent.name}, so one run tells about all of them; "
+                "run it with a file to have that one read, or raise storm_files in its trigger."
+            )
+        self._in_storm = True
+
 
 V = TypeVar("V")
-
-
-def _version_of(state: FileState) -> tuple[Path, str]:
-    return state.path, state.content_hash
 
 
 def _covered(values: Mapping[Path, V], look: Look) -> Mapping[Path, V]:
     if look.covered is None:
         return values
     return {path: values[path] for path in look.covered if path in values}
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False

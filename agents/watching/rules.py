@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.core import AgentDefinition
+from agents.triggers import trigger_key
 
 # What programs leave while they write: it becomes a document under another name, or never does.
 _TEMPORARY = (
@@ -36,6 +37,8 @@ class FolderRule:
     patterns: tuple[str, ...]
     recursive: bool
     settle_s: float
+    trigger_key: str
+    storm_files: int  # more new versions of its trigger at once become one occurrence
 
     def wants(self, path: Path) -> bool:
         """Whether the rule is about a file at `path`. Letter case does not count: cameras and scanners write .PDF."""
@@ -71,4 +74,6 @@ def rules_of(definition: AgentDefinition) -> Iterator[FolderRule]:
                     patterns=trigger.patterns,
                     recursive=trigger.recursive,
                     settle_s=trigger.settle_s,
+                    trigger_key=trigger_key(trigger),
+                    storm_files=trigger.storm_files,
                 )

@@ -23,7 +23,8 @@ from agents.clock import Clock
 from agents.core import Agent
 from agents.errors import Conflict, HearthError, NotFound
 from agents.scheduling.alarm import Alarm, Cancel
-from agents.watching.agent_watch import AgentWatch, OnOccurrence, WatchContext, WatchStore
+from agents.watching.agent_watch import AgentWatch
+from agents.watching.ports import OnOccurrence, OnStorm, WatchContext, WatchStore
 from agents.watching.scan import LIMIT_FILES
 from agents.watching.watcher import FolderWatcher
 
@@ -51,7 +52,8 @@ class _Post:
 
 
 class FileTriggerService:
-    """`on_occurrence` gets each new version, newest first where there are many; see its type for what it must do.
+    """`on_occurrence` gets each new version, newest first where there are many, and `on_storm` those that are too many for that;
+    see their types for what they must do.
 
     Files that are there when an agent begins to watch a folder are handled too: that is what people expect.
     """
@@ -63,6 +65,7 @@ class FileTriggerService:
         clock: Clock,
         alarm: Alarm,
         on_occurrence: OnOccurrence,
+        on_storm: OnStorm,
         on_notice: Callable[[str], None],
         home: Path,
         reconcile_interval_s: float = RECONCILE_INTERVAL_S,
@@ -85,6 +88,7 @@ class FileTriggerService:
             watcher=self._watcher,
             in_thread=self._in_thread,
             on_occurrence=on_occurrence,
+            on_storm=on_storm,
             on_notice=on_notice,
             on_unwatchable=self._tell_unwatchable,
             home=home,

@@ -43,6 +43,8 @@ class MemoryStore:
         self.files = MemoryFiles()
         self.runs = self
         self.occurrences: list[NewOccurrence] = []
+        self.storms: list[tuple[NewOccurrence, list[FileState]]] = []
+        self.own: set[tuple[Path, str]] = set()
         self.refuse: HearthError | None = None
         self._keys: set[tuple[int, str]] = set()
         self._paths: dict[tuple[int, str | None], list[Path]] = {}
@@ -59,6 +61,20 @@ class MemoryStore:
         await self.files.put(new.agent_id, state)
         return is_new
 
+    async def record_storm(self, new: NewOccurrence, states: Sequence[FileState]) -> bool:
+        if self.refuse is not None:
+            raise self.refuse
+        is_new = (new.agent_id, new.key) not in self._keys
+        if is_new:
+            self._keys.add((new.agent_id, new.key))
+            self.storms.append((new, list(states)))
+        for state in states:
+            await self.files.put(new.agent_id, state)
+        return is_new
+
+    async def own_files(self, agent_id: int) -> set[tuple[Path, str]]:
+        return self.own
+
     async def handled_elsewhere(self, agent_id: int, content_hash: str) -> list[Path]:
         return list(self._paths.get((agent_id, content_hash), ()))
 
@@ -66,12 +82,22 @@ class MemoryStore:
         return set()  # here each version is read the moment it is recorded
 
     def names(self) -> list[str]:
-        """The names of the files that were handled, in order; one entry for each version."""
+        """The names of the files that were handled each by itself, in order; one entry for each version."""
         return [new.path.name for new in self.occurrences if new.path is not None]
 
+    def all_names(self) -> list[str]:
+        """Of those in storms too."""
+        return self.names() + [state.path.name for _, states in self.storms for state in states]
 
-def make_agent(*folders: Path, agent_id: int = 1, settle_s: float = SETTLE_S, **changes: object) -> Agent:
-    trigger = FileTrigger(folders=folders, settle_s=settle_s)
+
+def make_agent(
+    *folders: Path,
+    agent_id: int = 1,
+    settle_s: float = SETTLE_S,
+    storm_files: int = 200,
+    **changes: object,
+) -> Agent:
+    trigger = FileTrigger(folders=folders, settle_s=settle_s, storm_files=storm_files)
     definition = AgentDefinition(
         name=f"Digest {agent_id}",
         description="Reads.",
@@ -128,6 +154,7 @@ class Watching:
             clock=clock,
             alarm=self._alarm,
             on_occurrence=self.store.record,
+            on_storm=self.store.record_storm,
             on_notice=self.notices.append,
             home=self.home,
             reconcile_interval_s=reconcile_interval_s,

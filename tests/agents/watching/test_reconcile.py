@@ -11,7 +11,15 @@ from agents.watching.rules import FolderRule
 from agents.watching.settle import Settling, Signature, has_settled, observe
 
 INBOX = Path("/inbox")
-RULE = FolderRule(folder=INBOX, root=INBOX, patterns=("*",), recursive=True, settle_s=2.0)
+RULE = FolderRule(
+    folder=INBOX,
+    root=INBOX,
+    patterns=("*",),
+    recursive=True,
+    settle_s=2.0,
+    trigger_key="file_changed:1",
+    storm_files=200,
+)
 NOW_NS = 1_000_000_000_000
 
 signatures = st.builds(

@@ -12,7 +12,15 @@ INBOX = Path("/home/me/Inbox")
 
 
 def rule(*patterns: str, recursive: bool = True) -> FolderRule:
-    return FolderRule(folder=INBOX, root=INBOX, patterns=patterns, recursive=recursive, settle_s=1.0)
+    return FolderRule(
+        folder=INBOX,
+        root=INBOX,
+        patterns=patterns,
+        recursive=recursive,
+        settle_s=1.0,
+        trigger_key="file_changed:1",
+        storm_files=200,
+    )
 
 
 @pytest.mark.parametrize("name", ["a.txt", "A.TXT", "sub/a.txt", "~a.txt", "a b.txt"])

@@ -421,7 +421,7 @@ async def test_with_nothing_to_watch_there_is_no_last_look(watching: Any) -> Non
 
 
 async def test_a_burst_of_files_is_handled_completely_and_in_few_looks(
-    watching: Any, monkeypatch: pytest.MonkeyPatch
+    watching: Any, agent_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from agents.watching.agent_watch import AgentWatch
 
@@ -434,6 +434,7 @@ async def test_a_burst_of_files_is_handled_completely_and_in_few_looks(
         return await real(self)
 
     monkeypatch.setattr(AgentWatch, "look_at_hints", counted)
+    watching.agent = agent_of(watching.folder, storm_files=100_000)  # each by itself
     await watching.start_and_arm()
     await asyncio.to_thread(make_files, watching.folder, 2_000)
     await watching.until(lambda: len(watching.store.names()) >= 2_000, timeout_s=30)
@@ -444,15 +445,22 @@ async def test_a_burst_of_files_is_handled_completely_and_in_few_looks(
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-async def test_a_flood_of_files_in_many_folders_is_handled_completely(watching: Any) -> None:
+@pytest.mark.parametrize("storm_files", [200, 100_000], ids=["in storms", "each by itself"])
+async def test_a_flood_of_files_in_many_folders_is_handled_completely(
+    watching: Any, agent_of: Any, storm_files: int
+) -> None:
+    watching.agent = agent_of(watching.folder, storm_files=storm_files)
     await watching.start_and_arm(reconcile_interval_s=5.0)
     for batch in range(20):
         folder = watching.folder / str(batch) / "deep"
         folder.mkdir(parents=True)
         await asyncio.to_thread(make_files, folder, 1_000, f"{batch}-")
-    await watching.until(lambda: len(watching.store.names()) >= 20_000, timeout_s=300)
+    await watching.until(lambda: len(watching.store.all_names()) >= 20_000, timeout_s=300)
     await watching.quiet()
-    assert len(watching.store.names()) == len(set(watching.store.names())) == 20_000
+    assert len(watching.store.all_names()) == len(set(watching.store.all_names())) == 20_000
+    if storm_files == 200:
+        assert len(watching.store.storms) <= 10
+        assert len(watching.store.names()) <= 200
 
 
 def make_files(folder: Path, count: int, prefix: str = "") -> None:

@@ -39,7 +39,15 @@ def hinted() -> Iterator[Hinted]:
 
 
 def rule(folder: Path, *, recursive: bool = True) -> FolderRule:
-    return FolderRule(folder=folder, root=folder, patterns=("*",), recursive=recursive, settle_s=1.0)
+    return FolderRule(
+        folder=folder,
+        root=folder,
+        patterns=("*",),
+        recursive=recursive,
+        settle_s=1.0,
+        trigger_key="file_changed:1",
+        storm_files=200,
+    )
 
 
 def test_a_written_and_a_renamed_file_are_hinted_at(hinted: Hinted, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,11 +32,19 @@ class Ledger:
         self.files = store.files
         self.runs = store.runs
         self.recorded: list[Path] = []
+        self.storms: list[Run] = []
 
     async def record(self, new: NewOccurrence, state: FileState) -> bool:
         run = await self.runs.record(new, file_state=state)
         if run is not None and run.path is not None:
             self.recorded.append(run.path)
+        return run is not None
+
+    async def record_storm(self, new: NewOccurrence, states: Sequence[FileState]) -> bool:
+        files = [(state.path, state.content_hash, state.size_bytes) for state in states]
+        run = await self.runs.record(new, file_states=states, files=files)
+        if run is not None:
+            self.storms.append(run)
         return run is not None
 
     def names(self) -> list[str]:
@@ -152,3 +160,29 @@ async def test_a_file_that_lost_its_run_to_a_rename_and_was_read_is_not_read_aga
     await ledger.runs.finish(run.id, RunStatus.SUCCEEDED, result=RESULT)
     assert await look(watched) == 0
     assert ledger.names() == ["a.txt", "b.txt"]
+
+
+async def test_a_storm_is_one_run_with_all_its_files_and_they_are_known_then(watched: Watching) -> None:
+    ledger = ledger_of(watched)
+    paths = [write_old(watched.folder / f"{number}.txt", f"content {number}") for number in range(201)]
+    await watched.start_and_arm()
+    (run,) = ledger.storms
+    assert (run.path, run.status, ledger.recorded) == (None, RunStatus.PENDING, [])
+    files = await ledger.runs.occurrence_files(run.occurrence_id)
+    assert sorted(path for path, _, _ in files) == sorted(paths)
+    assert len(await ledger.files.known(watched.agent.id)) == 201
+    await watched.stop()
+    await watched.start_and_arm()
+    assert await look(watched) == 0
+    assert len(ledger.storms) == 1
+
+
+async def test_a_file_of_a_storm_that_is_renamed_is_not_read_for_that(watched: Watching) -> None:
+    ledger = ledger_of(watched)
+    paths = [write_old(watched.folder / f"{number}.txt", f"content {number}") for number in range(201)]
+    await watched.start_and_arm()
+    paths[0].rename(watched.folder / "renamed.txt")
+    assert await look(watched) == 0
+    write_old(watched.folder / "copy.txt", "content 1")
+    assert await look(watched) == 1
+    assert ledger.names() == ["copy.txt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 
 from agents import contract
@@ -48,6 +49,7 @@ class Asker:
         paces: Paces,
         energy: EnergyCounter,
         work_time: WorkTime,
+        priority: Callable[[], Priority],
     ) -> None:
         self._run = run
         self._engine = engine
@@ -56,6 +58,7 @@ class Asker:
         self._paces = paces
         self._energy = energy
         self._work_time = work_time
+        self._priority = priority
 
     async def ask(
         self,
@@ -72,7 +75,7 @@ class Asker:
             messages=messages,
             sampling=sampling,
             constraint=constraint,
-            priority=Priority.BACKGROUND,
+            priority=self._priority(),
             prefix=None if fixed is None else self._prefix(fixed),
         )
         model = self._engine.status.model_name or ""

@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable
 from agents.clock import Clock
 from agents.core import NotifyPolicy, Run
 from agents.errors import Conflict, NotFound, StoreProblem
-from agents.policies import PowerClass
 from agents.runs.executing import Executor
 from agents.runs.execution import Execution
 from agents.runs.holding import Holding
+from agents.runs.power import Power
 from agents.runs.settling import INTERNAL_ERROR, Settler
 from agents.runs.work_time import WorkTime
 from agents.storage import Store
@@ -30,7 +30,6 @@ PROBE_KEY = "room_for_rows"
 PROBE_CHARS = 300_000
 
 Told = Callable[[Run, NotifyPolicy], Awaitable[None]]
-WhyPaused = Callable[[PowerClass], str | None]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class Dispatcher:
         clock: Clock,
         owner: str,
         holding: Holding,
-        why_paused: WhyPaused,
+        power: Power,
         executor: Executor,
         settler: Settler,
         told: Told,
@@ -57,7 +56,7 @@ class Dispatcher:
         self._clock = clock
         self._owner = owner
         self._holding = holding
-        self._why_paused = why_paused
+        self._power = power
         self._executor = executor
         self._settler = settler
         self._told = told
@@ -129,7 +128,7 @@ class Dispatcher:
             execution = await self._execution_of(run)
             if execution is None:
                 continue
-            reason = self._why_paused(execution.definition.policy.power)
+            reason = self._power.why_waits(run, execution.definition)
             if reason is not None:
                 powerless[run.agent_id] = reason
             elif self._may_begin():  # that may have changed while the run was looked up

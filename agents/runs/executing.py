@@ -22,6 +22,7 @@ from agents.runs.replaying import model_of
 from agents.runs.result_file import WriteFile, file_request
 from agents.runs.spending import Purse
 from agents.storage import Store
+from engine.core import Priority
 from engine.supervisor import Engine
 
 Workflow = Callable[[RunContext, AgentDefinition], Awaitable[NewResult]]
@@ -45,6 +46,7 @@ class Workshop:
     energy: EnergyCounter
     paces: Paces
     house: HouseBudget
+    priority: Callable[[Run], Priority]  # with which a run asks the engine now
     at: Callable[[str], None]  # told each boundary that a crash could fall on
 
 
@@ -93,6 +95,7 @@ class Executor:
             paces=shop.paces,
             energy=shop.energy,
             work_time=execution.work_time,
+            priority=lambda: shop.priority(run),
         )
         now, recorded = await self._recorded(run)
         return RunContext(

@@ -20,12 +20,13 @@ from agents.errors import Conflict
 from agents.events import EventBus
 from agents.models.energy import EnergyCounter, EnergyMeters
 from agents.models.local import EnginePool
-from agents.policies import Budget, PowerClass
+from agents.policies import Budget
 from agents.runs.budget import Paces
 from agents.runs.dispatching import Dispatcher
 from agents.runs.executing import Executor, Workflow, Workshop
 from agents.runs.holding import Holding
 from agents.runs.house_budget import HouseBudget
+from agents.runs.power import Power, WhyPaused, is_by_hand
 from agents.runs.settling import Followers, Settler, nobody
 from agents.runs.stop_switch import STOPPED, StopSwitch
 from agents.storage import Store
@@ -57,21 +58,24 @@ class RunManager:
         on_change: Callable[[str], Awaitable[None]],
         on_store_trouble: Callable[[str | None], None],
         clock: Clock | None = None,
-        why_paused: Callable[[PowerClass], str | None] = lambda _: None,
+        why_paused: WhyPaused = lambda _: None,
+        why_paused_by_hand: WhyPaused | None = None,
         followers: Followers = nobody,
         on_given_up: Callable[[str], Awaitable[None]] = _ignore,
         energy: EnergyCounter | None = None,
         at: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`on_change` is told an agent's name after each change of one of its runs, `on_store_trouble` a sentence, and None once rows
-        can be written again. `why_paused` says why runs of a power class must not go on now; `at` is told each boundary of the work.
+        can be written again. `why_paused` says why runs of a power class must not go on now, and `why_paused_by_hand` why not even those
+        that somebody asked for; `at` is told each boundary of the work.
         """
         self._store = store
         self._bus = bus
         self._owner = owner
         self._on_change = on_change
         self._clock = clock or SystemClock()
-        self._why_paused = why_paused
+        self._power = Power(why_paused, why_paused_by_hand)
+        self._engines_held = False
         self.house_budget = HouseBudget(store.meta)
         self.switch = StopSwitch(store.meta, self._clock)
         self._holding = Holding(self.switch)
@@ -84,6 +88,7 @@ class RunManager:
             energy=energy or EnergyCounter(EnergyMeters()),
             paces=Paces(),
             house=self.house_budget,
+            priority=self._power.priority,
             at=at,
         )
         settler = Settler(
@@ -98,7 +103,7 @@ class RunManager:
             clock=self._clock,
             owner=owner,
             holding=self._holding,
-            why_paused=why_paused,
+            power=self._power,
             executor=Executor(workshop, on_begun=self._begun),
             settler=settler,
             told=self._told,
@@ -155,24 +160,18 @@ class RunManager:
 
     def surroundings_changed(self) -> None:
         """Power, load or presence allow more or less than before."""
+        held_before, self._engines_held = self._engines_held, self._power.engines_hold
         for execution in self._dispatcher.executions.values():
-            if self._why_paused(execution.definition.policy.power) is None:
+            by_hand = is_by_hand(execution.run)
+            if self._power.why_waits(execution.run, execution.definition) is None:
                 execution.work_time.release(_PAUSED)
+                if by_hand and self._engines_held and not held_before:
+                    execution.give_back()  # it asked as background work does, which the engines hold from now on
                 continue
             execution.work_time.hold(_PAUSED)
-            if self._why_paused(PowerClass.ANY) is None:
+            if by_hand or not self._engines_held:
                 execution.give_back()  # the engine goes on for others, so it can't hold this one's tokens back
         self.poke()
-
-    # --- what the scheduler asks of the house ---
-
-    async def stopped(self) -> str | None:
-        """Why no agent may work; None while they may."""
-        return None if self.switch.stopped is None else self.switch.stopped.reason
-
-    async def budget(self) -> Budget:
-        """What all agents together may use up."""
-        return await self.house_budget.budget()
 
     # --- ends that somebody asks for ---
 

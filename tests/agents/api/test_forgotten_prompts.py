@@ -19,7 +19,7 @@ async def test_removing_or_changing_an_agent_forgets_its_prompts(root: Path) -> 
         changed = source.rstrip() + "\nAnswer in one sentence.\n"
         body = {"source": changed, "replace": True, "accept": True}
         assert (await house.http.post("/v1/agents", json=body)).status_code in {200, 201}
-        names = ["agent-1-part", "agent-1-whole", "agent-1-quoted-whole"]
+        names = ["agent-1-part", "agent-1-whole", "agent-1-quoted-whole", "agent-1-write"]
         assert engine.forgotten == names
         assert (await house.http.delete(DIGEST)).status_code == 204
         assert engine.forgotten == names * 2

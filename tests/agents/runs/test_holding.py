@@ -16,6 +16,8 @@ from agents.runs.manager import REPLACED
 from agents.runs.retrying import GIVE_UP_AFTER
 from agents.runs.stop_switch import STOPPED
 from agents.storage import Store
+from agents.triggers import TriggerKind
+from engine.core import Priority
 from engine.errors import EngineError
 from engine.fakes import ScriptedEngine
 from tests.agents.conftest import FakeClock, definition_of, occurrence_of
@@ -68,11 +70,11 @@ async def test_one_switch_stops_every_run_in_the_middle_of_its_answer(
         await asyncio.sleep(0.1)
         assert len(made.engine.requests) == 1
         assert made.manager.problem(agent.id) == STOPPED
-        assert await made.manager.stopped() == STOPPED
+        assert made.manager.switch.stopped is not None
         made.engine._delay_s = 0.0
         await made.manager.resume_all()
         await made.until(run, RunStatus.SUCCEEDED)
-        assert await made.manager.stopped() is None
+        assert made.manager.switch.stopped is None
 
 
 async def test_the_switch_outlives_the_runtime(
@@ -135,6 +137,63 @@ async def test_a_run_whose_class_has_to_wait_is_given_back_while_the_engine_work
     async with house(store, clock, engine, why_paused=reasons.get) as made:
         await until_asked(made)
         reasons[PowerClass.AC_ONLY] = "The computer runs on battery."
+        made.manager.surroundings_changed()
+        await made.until(run, RunStatus.PENDING)
+
+
+async def by_hand(store: Store, agent: Agent, document: Path, clock: FakeClock) -> Run:
+    new = replace(occurrence_of(agent, document, clock), trigger=TriggerKind.MANUAL, key="by hand")
+    run = await store.runs.record(new)
+    assert run is not None
+    return run
+
+
+def nothing(_: PowerClass) -> None:
+    return None
+
+
+async def test_a_run_by_hand_goes_on_where_the_engines_hold_background_work(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    saving = dict.fromkeys(PowerClass, "The battery saver is on.")
+    ordinary = await with_policy(store, folder, "Ordinary")
+    asked = await with_policy(store, folder, "Asked for")
+    [waits] = await some(store, ordinary, document, clock, 1)
+    run = await by_hand(store, asked, document, clock)
+    words = {"why_paused": saving.get, "why_paused_by_hand": nothing}
+    async with house(store, clock, ScriptedEngine(first_choice), **words) as made:
+        await made.until(run, RunStatus.SUCCEEDED)
+        assert {request.priority for request in made.engine.requests} == {Priority.NORMAL}
+        assert (await store.runs.get(waits.id)).attempt == 0
+
+
+async def test_a_run_by_hand_that_is_in_work_when_the_engines_begin_to_hold_asks_anew(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    agent = await with_policy(store, folder)
+    run = await by_hand(store, agent, document, clock)
+    reasons: dict[PowerClass, str] = {}
+    engine = ScriptedEngine(first_choice, delay_s=5.0)
+    words = {"why_paused": reasons.get, "why_paused_by_hand": nothing}
+    async with house(store, clock, engine, **words) as made:
+        await until_asked(made)
+        assert engine.requests[-1].priority is Priority.BACKGROUND
+        engine._delay_s = 0.0
+        reasons.update(dict.fromkeys(PowerClass, "The battery saver is on."))
+        made.manager.surroundings_changed()
+        await made.until(run, RunStatus.SUCCEEDED)
+        assert engine.requests[-1].priority is Priority.NORMAL
+
+
+async def test_a_low_battery_stops_a_run_by_hand_too(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    agent = await with_policy(store, folder)
+    run = await by_hand(store, agent, document, clock)
+    reasons: dict[PowerClass, str] = {}
+    async with house(store, clock, ScriptedEngine(first_choice, delay_s=5.0), why_paused=reasons.get) as made:
+        await until_asked(made)
+        reasons.update(dict.fromkeys(PowerClass, "The battery is low."))
         made.manager.surroundings_changed()
         await made.until(run, RunStatus.PENDING)
 

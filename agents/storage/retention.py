@@ -63,15 +63,15 @@ class Retention:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def prune(self, *, older_than: datetime, keep_bytes: int | None = None) -> Forgotten:
+    async def prune(self, *, older_than: datetime | None = None, keep_bytes: int | None = None) -> Forgotten:
         """Forgets what ended before `older_than`; and, while the rows take more than `keep_bytes`, the oldest of the rest too.
 
         A run whose steps lost their outputs can still be read, but not be replayed.
         """
-        before = to_us(older_than)
         forgotten = Forgotten()
-        forgotten = await self._all(_forget_runs, before, forgotten)
-        forgotten = await self._all(_forget_dues, before, forgotten)
+        if older_than is not None:
+            for forget in (_forget_runs, _forget_dues):
+                forgotten = await self._all(forget, to_us(older_than), forgotten)
         if keep_bytes is not None:
             for forget in (_forget_outputs, _forget_runs, _forget_dues):
                 forgotten = await self._all(forget, None, forgotten, keep_bytes=keep_bytes)

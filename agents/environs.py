@@ -99,9 +99,9 @@ class Environs:
             task.cancel()
         await asyncio.gather(*self._announcing, return_exceptions=True)
 
-    def why_paused(self, power: PowerClass) -> str | None:
+    def why_paused(self, power: PowerClass, *, by_hand: bool = False) -> str | None:
         """Why work of this class must not go on now, in one sentence."""
-        verdict = self.surroundings.verdict(power)
+        verdict = self.surroundings.verdict(power, by_hand=by_hand)
         return verdict.reason if verdict.action is Action.PAUSE else None
 
     @property

@@ -147,7 +147,8 @@ class Runtime:
             on_change=self._run_changed,
             on_store_trouble=self._store_trouble,
             clock=clock,
-            why_paused=self._why_paused,
+            why_paused=partial(self._why_paused, by_hand=False),
+            why_paused_by_hand=partial(self._why_paused, by_hand=True),
             followers=self._followers_of,
             on_given_up=self._agent_given_up,
             at=failpoint,
@@ -435,8 +436,8 @@ class Runtime:
         """Whether the computer is plugged in; None where nothing tells."""
         return self.environs.surroundings.current.on_ac
 
-    def _why_paused(self, power: PowerClass) -> str | None:
-        return self.environs.why_paused(power)
+    def _why_paused(self, power: PowerClass, *, by_hand: bool) -> str | None:
+        return self.environs.why_paused(power, by_hand=by_hand)
 
     def _engine_changed(self, model: str, status: EngineStatus) -> None:
         """An engine's new status. Clients know one engine, the default model's; trouble is told of every one."""

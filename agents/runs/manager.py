@@ -20,7 +20,6 @@ from agents.errors import Conflict
 from agents.events import EventBus
 from agents.models.energy import EnergyCounter, EnergyMeters
 from agents.models.local import EnginePool
-from agents.policies import Budget
 from agents.runs.budget import Paces
 from agents.runs.dispatching import Dispatcher
 from agents.runs.executing import Executor, Workflow, Workshop

@@ -197,6 +197,7 @@ class AgentInfo(_Answer):
     paused_reason: str | None = None  # when Hearth paused it; None when the user did
     revision: int
     triggers: list[str] = []  # in words: "every weekday at 08:00"
+    gates: list[str] = []  # in words: "only while the computer is plugged in"
     next_due: datetime | None = None  # armed; None where no trigger is timed
     next_due_words: str | None = None  # "tomorrow, Tuesday at 08:00"
     woken: int = 0  # how often something made it due
@@ -225,7 +226,6 @@ class AgentDetail(AgentInfo):
     asks: list[str]  # what it may touch, in words
     model: str
     notify: str
-    gates: list[str] = []  # in words
     policies: list[str] = []  # in words; what stands at its default is left out
     write_folder: str | None = None
     revisions: list[RevisionInfo]

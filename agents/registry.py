@@ -84,7 +84,7 @@ class Registry:
     async def show(self, name: str) -> contract.AgentDetail:
         agent = await self._store.agents.get(name)
         revisions = await self._store.agents.revisions(agent.id)
-        return views.agent_detail(agent, await self._info(agent), revisions, zone=await self._zone())
+        return views.agent_detail(agent, await self._info(agent), revisions)
 
     async def due_times(
         self, name: str, *, n: int, start: datetime | None, end: datetime | None

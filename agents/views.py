@@ -190,6 +190,7 @@ def agent_info(
         paused_reason=agent.paused_reason,
         revision=agent.revision,
         triggers=[in_words(trigger, local_zone=zone) for trigger in definition.triggers],
+        gates=[gate_in_words(gate, local_zone=zone) for gate in definition.gates],
         next_due=next_due,
         next_due_words=due_in_words(next_due, ZoneInfo(zone), now) if next_due else None,
         woken=wakings.woken,
@@ -206,7 +207,7 @@ def agent_info(
 
 
 def agent_detail(
-    agent: Agent, info: contract.AgentInfo, revisions: Sequence[Revision], *, zone: str
+    agent: Agent, info: contract.AgentInfo, revisions: Sequence[Revision]
 ) -> contract.AgentDetail:
     return contract.AgentDetail(
         **dict(info),
@@ -214,7 +215,6 @@ def agent_detail(
         asks=list(asks_of(agent.definition)),
         model=agent.definition.model,
         notify=agent.definition.notify.value,
-        gates=[gate_in_words(gate, local_zone=zone) for gate in agent.definition.gates],
         policies=list(policies_in_words(agent.definition)),
         write_folder=printable(agent.definition.write_folder) if agent.definition.write_folder else None,
         revisions=[

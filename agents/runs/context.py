@@ -29,6 +29,7 @@ from engine.supervisor import Engine
 
 INTERNAL_ERROR = "An internal error ended this step; the log names the place in the code."
 REPLAYED = "Taken over from the run that is replayed."
+LOCAL = "local"  # the route of a step whose model ran on this computer
 NOT_REPLAYED = "Not done again: this is a replay."
 
 
@@ -55,7 +56,7 @@ class StepStore(EffectStore, Protocol):
 
     async def begin_step(self, run_id: int, *, key: str, kind: StepKind, title: str) -> Step: ...
     async def finish_step(
-        self, step_id: int, *, output: Any, detail: str | None, usage: StepUsage
+        self, step_id: int, *, output: Any, detail: str | None, usage: StepUsage, route: str | None = None
     ) -> Step: ...
     async def fail_step(self, step_id: int, *, status: StepStatus, error: str) -> Step: ...
     async def occurrence_files(self, occurrence_id: int) -> list[tuple[Path, str, int]]: ...
@@ -113,7 +114,11 @@ class RunContext:
         outcome = self._replayed(step) or await self._worked(step, work)
         self._at("step worked")
         step = await self._store.finish_step(
-            step.id, output=outcome.output, detail=outcome.detail, usage=outcome.usage
+            step.id,
+            output=outcome.output,
+            detail=outcome.detail,
+            usage=outcome.usage,
+            route=LOCAL if outcome.usage.prompt_tokens else None,
         )
         self._at("step saved")
         self._publish(step)

@@ -24,7 +24,7 @@ class AgentView:
     counts: str
     last_run: str
     last_run_id: int | None
-    wakes: tuple[str, ...]  # what wakes it, beside files in its folders
+    wakes: tuple[str, ...]  # what wakes it, beside files in its folders, and what must hold then
     next_due: str
     wakings: str  # how often it woke, and how often for free
     asks_for_folders: bool  # it reads documents, and no folder was chosen yet
@@ -47,7 +47,7 @@ def agent_view(agent: AgentInfo, now: datetime) -> AgentView:
         counts=_counts(agent),
         last_run=_last_run(agent, now),
         last_run_id=agent.last_run.id if agent.last_run else None,
-        wakes=tuple(agent.triggers) if agent.kind != "digest" else (),
+        wakes=(*(agent.triggers if agent.kind != "digest" else ()), *agent.gates),
         next_due=f"Next due {words.due_time(agent.next_due, now)}"
         if agent.next_due and not agent.paused
         else "",

@@ -100,7 +100,7 @@ class RunModel:
         due = f"Due {words.clock_time(run.due_at, now)}"
         if self.occurrence is not None and self.occurrence.claimed_at is not None:
             late_s = (self.occurrence.claimed_at - self.occurrence.due_at).total_seconds()
-            due += f", seen to {words.duration(late_s)} later"
+            due += f", seen to {words.duration(late_s)} later" if late_s >= 1 else ", seen to at once"
         if run.status == "pending" and run.not_before is not None:
             due += f"; tried again {words.until(run.not_before, now)}"
         lines.append(due)

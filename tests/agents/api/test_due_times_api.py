@@ -184,6 +184,7 @@ async def test_a_run_tells_its_due_time_and_can_be_done_again(house: House) -> N
     detail = await house.get(f"/v1/runs/{run['id']}")
     assert detail["occurrence"]["run_id"] == run["id"]
     assert detail["occurrence"]["status"] == "succeeded"
+    assert {step["route"] for step in detail["steps"] if step["kind"] == "model"} == {"local"}
     retry = await house.post(f"/v1/runs/{run['id']}/retry", status=201)
     assert retry["retry_of"] == run["id"]
     replay = await house.post(f"/v1/runs/{run['id']}/replay", {}, status=201)

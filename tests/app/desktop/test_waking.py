@@ -38,6 +38,7 @@ def a_writer(**changes: Any) -> Any:
         "folders": [],
         "patterns": [],
         "triggers": ["every weekday at 08:00"],
+        "gates": ["only if /notes has changed"],
         "next_due": NOW + timedelta(minutes=20),
         "woken": 288,
         "free": 281,
@@ -57,7 +58,7 @@ def a_world(*agents: Any, **status: Any) -> World:
 def test_an_agent_that_writes_needs_no_folder_and_says_when_it_is_due() -> None:
     view = agent_view(a_writer(), NOW)
     assert (view.state, view.asks_for_folders, view.can_run) == ("On", False, True)
-    assert view.wakes == ("every weekday at 08:00",)
+    assert view.wakes == ("every weekday at 08:00", "only if /notes has changed")
     assert view.next_due == f"Next due {words.due_time(NOW + timedelta(minutes=20), NOW)}"
     assert view.wakings == "woke 288×, 281 free"
 

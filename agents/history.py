@@ -14,6 +14,7 @@ from agents.storage.meta_store import MetaStore
 from agents.storage.retention import Forgotten, Retention
 
 LIMITS_KEY = "history_limits"
+MAX_DAYS = 36_500
 MIN_BYTES = 50_000_000  # less would forget what was done a moment ago
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,9 @@ class History:
 
     async def set_limits(self, limits: HistoryLimits) -> None:
         """Takes effect at the next tidying. Raises UsageProblem for limits that would leave no history."""
-        if limits.keep_days is not None and limits.keep_days < 1:
+        if limits.keep_days is not None and not 1 <= limits.keep_days <= MAX_DAYS:
             raise UsageProblem(
-                "The history has to be kept for at least one day; name a number of days from 1 on."
+                f"The history is kept for a number of days from 1 to {MAX_DAYS:,}; name one, or none for no limit."
             )
         if limits.keep_bytes is not None and limits.keep_bytes < MIN_BYTES:
             raise UsageProblem(

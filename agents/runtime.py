@@ -40,6 +40,7 @@ from agents.environs import Environs
 from agents.errors import Damaged, NotFound, StoreProblem
 from agents.events import EventBus
 from agents.gates.checking import GateKeeper
+from agents.history import History
 from agents.hooks import Hooks
 from agents.models.local import EnginePool
 from agents.models.metering import MeteredEngine
@@ -72,6 +73,7 @@ MAX_NOTICES = 20
 MAX_INCIDENTS = 5  # in the status; all of them are in the database
 BACKUP_AT_STOP_S = 4.0
 BACKUP_LOOK_S = 900.0  # how often the age of the newest backup is looked at
+HISTORY_LOOK_S = 3_600.0  # how often what is too old or too much of the history is forgotten
 IDLE_LOOK_S = 30.0  # how often idle models are looked for
 RECOVERY_SHOWN = "recovery_code_shown"
 CACHE_KEY = "prefix_cache_key"
@@ -126,6 +128,7 @@ class Runtime:
         self.version = __version__
         self.store = store
         self.backups = Backups(paths=paths, store=store, key=key, clock=clock)
+        self.history = History(settings=store.meta, retention=store.retention, clock=clock)
         self.bus = EventBus(clock)
         self.metrics = Metrics()
         self._make_bare_engine = make_engine or self._make_supervisor
@@ -232,6 +235,7 @@ class Runtime:
         self._alarm.start()
         self._look_at_backups()
         self._alarm.every(BACKUP_LOOK_S, self._look_at_backups)
+        self._alarm.every(HISTORY_LOOK_S, lambda: self._spawn(self._tidy_history()))
         self._alarm.every(IDLE_LOOK_S, lambda: self._spawn(self.engines.unload_idle()))
         agents = await self.store.agents.list()
         self.timetable.start(agents)
@@ -253,6 +257,12 @@ class Runtime:
             await self.engines.default.start()
         except EngineError as error:
             self._notice(str(error), contract.NoticeLevel.ERROR)
+
+    async def _tidy_history(self) -> None:
+        try:
+            await self.history.tidy()
+        except StoreProblem as error:  # such as a disk that is full: the next look tries again
+            log.warning("the history was not tidied: %s", error.code)
 
     def _look_at_backups(self) -> None:
         self._spawn(self._back_up())

@@ -58,7 +58,7 @@ async def test_under_limits_that_cannot_be_read_nothing_is_forgotten(history: Hi
 
 @pytest.mark.parametrize(
     "limits",
-    [HistoryLimits(keep_days=0), HistoryLimits(keep_days=-3), HistoryLimits(keep_bytes=MIN_BYTES - 1)],
+    [HistoryLimits(keep_days=0), HistoryLimits(keep_days=10**9), HistoryLimits(keep_bytes=MIN_BYTES - 1)],
 )
 async def test_limits_that_leave_no_history_are_refused(history: History, limits: HistoryLimits) -> None:
     with pytest.raises(UsageProblem):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agents.clock import SystemClock
-from agents.core import RunStatus
+from agents.core import OccurrenceStatus, Owner, RunStatus
 from agents.credentials import KeyKind, ResolvedKey
 from agents.storage import Store
 
@@ -51,6 +51,8 @@ async def digest(store, run):
 async def main():
     key = ResolvedKey(kind=KeyKind.KEY_FILE, raw=bytes(range(32)))
     store = await Store.open(path, key, clock=SystemClock())
+    me = Owner(pid=os.getpid(), started_at=round_number, boot_id="this boot")
+    await store.schedule.recover(me)
     await store.runs.recover(round_number)
     say("ready")
     found = await store.agents.list()
@@ -64,7 +66,16 @@ async def main():
             agent_id=found[0].id, trigger=TriggerKind.FILE_CHANGED, key=f"{round_number}/{number}",
             due_at=datetime.now(UTC), path=Path(f"/in/{number}"),
         )
-        run = await store.runs.record(new)
+        if number % 2:
+            run = await store.runs.record(new)
+        else:
+            await store.schedule.plan([new])
+            say("planned", new.key)
+            # Whatever was due first: what an earlier round has left is claimed again with a greater fence.
+            [due] = await store.schedule.due(datetime.now(UTC), limit=1)
+            [claimed] = await store.schedule.claim([due.id], owner=me, plan=())
+            say("claimed", claimed.key, claimed.fence)
+            run, new = await store.schedule.admit(claimed.id, fence=claimed.fence, gates=()), claimed
         say("recorded", run.id, new.key)
         following = await store.runs.next_pending()
         await digest(store, await store.runs.begin(following.id, owner=round_number, model="m"))
@@ -78,6 +89,8 @@ asyncio.run(main())
 class Promises:
     """What the writers of all rounds have said."""
 
+    planned: set[str] = field(default_factory=set)
+    fences: dict[str, int] = field(default_factory=dict)  # key -> number of its last claim
     recorded: dict[int, str] = field(default_factory=dict)  # run id -> key
     steps: set[int] = field(default_factory=set)
     finished: set[int] = field(default_factory=set)
@@ -86,7 +99,13 @@ class Promises:
         words = line.split()
         if not line.endswith("\n") or words == ["ready"]:
             return
-        if words[0] == "recorded":
+        if words[0] == "planned":
+            self.planned.add(words[1])
+        elif words[0] == "claimed":
+            assert int(words[2]) > self.fences.get(words[1], 0), "a claim did not grow"
+            self.fences[words[1]] = int(words[2])
+        elif words[0] == "recorded":
+            assert words[2] not in self.recorded.values(), "a due time became two runs"
             self.recorded[int(words[1])] = words[2]
         elif words[0] == "step":
             self.steps.add(int(words[1]))
@@ -121,7 +140,14 @@ async def check(path: Path, promises: Promises) -> int:
     """Opens what is left, as the next start would, and compares it with what was promised; returns the number of runs."""
     store = await Store.open(path, KEY, clock=SystemClock())
     try:
+        await store.schedule.recover(Owner(pid=0, started_at="now", boot_id="the check"))
         await store.runs.recover("the check")
+        dues = {due.key: due for due in await store.schedule.list(limit=1_000_000)}
+        assert promises.planned <= dues.keys()
+        for key, fence in promises.fences.items():
+            assert dues[key].fence >= fence
+        assert all(dues[key].run_id == run_id for run_id, key in promises.recorded.items())
+        assert not [due for due in dues.values() if due.status is OccurrenceStatus.CLAIMED]
         runs = {run.id: run for run in await store.runs.list(limit=1_000_000)}
         results = [result.run_id for result in await store.runs.results(limit=1_000_000)]
         counts = await store.runs.counts()

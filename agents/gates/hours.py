@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agents.gates.finding import Finding
 from agents.triggers import HoursGate
@@ -16,7 +16,10 @@ def check_hours(gate: HoursGate, now: datetime) -> Finding:
 
     From `start` on, and no more at `end`. A span over midnight belongs to the day that it began on. Equal times are the whole day.
     """
-    wall = now.astimezone(ZoneInfo(gate.zone))
+    try:
+        wall = now.astimezone(ZoneInfo(gate.zone))
+    except (ZoneInfoNotFoundError, OSError):  # the system has lost it since the agent was added
+        return Finding(is_open=False, detail=f"this computer does not know the time zone {gate.zone}")
     shown = f"it is {_DAYS[wall.weekday()]}, {wall:%H:%M} ({gate.zone})"
     if _is_within(gate, wall):
         return Finding(is_open=True, detail=f"within its hours: {shown}")

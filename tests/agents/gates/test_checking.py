@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import time
@@ -89,7 +90,7 @@ async def test_all_kinds_of_gates_open_together(
         return Page(etag='"1"', body=None)
 
     papers = ChangedGate(paths=(tmp_path,))
-    command = CommandGate(argv=("/usr/bin/true",))
+    command = CommandGate(argv=(shutil.which("true") or "",))
     page = UrlGate(url="https://example.org/")
     agent = agent_with(
         papers,
@@ -202,7 +203,7 @@ async def test_a_bug_in_one_gate_closes_it_and_is_logged(
 
 
 async def test_a_stop_ends_what_is_being_checked(make_keeper: Callable[..., GateKeeper]) -> None:
-    command = CommandGate(argv=("/usr/bin/sleep", "60"), timeout_s=60)
+    command = CommandGate(argv=(shutil.which("sleep") or "", "60"), timeout_s=60)
     keeper = make_keeper()
     checking_it = asyncio.create_task(keeper.check(agent_with(command, commands=(command.argv,)), {}))
     await asyncio.sleep(0.3)

@@ -76,6 +76,14 @@ def test_of_a_span_and_the_rest_of_the_day_exactly_one_is_open(start: time, end:
     assert check_hours(one, now).is_open != check_hours(other, now).is_open
 
 
+def test_a_zone_that_vanished_from_the_system_closes_the_gate() -> None:
+    finding = check_hours(HoursGate(start=time(8), end=time(18), zone="Nowhere/Here"), datetime.now(UTC))
+    assert (finding.is_open, finding.detail) == (
+        False,
+        "this computer does not know the time zone Nowhere/Here",
+    )
+
+
 def test_a_closed_gate_says_when_it_opens_and_what_the_time_is() -> None:
     gate = HoursGate(start=time(8), end=time(18), zone=BERLIN, days=(4, 0))
     finding = check_hours(gate, datetime(2026, 3, 3, 6, 12, tzinfo=UTC))

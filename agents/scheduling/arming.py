@@ -18,6 +18,8 @@ from agents.triggers import CronTrigger, IntervalTrigger, OnceTrigger, TimedTrig
 
 TIMED = frozenset({TriggerKind.CRON, TriggerKind.INTERVAL, TriggerKind.ONCE})
 
+KNOWN_AHEAD = 5_000  # rows of the future that are looked through for one without a row; with more, the next look goes on
+
 TriggerId = tuple[int, str]
 """The id of an agent, and the key of one of its triggers."""
 
@@ -72,7 +74,7 @@ class Arming:
         """Withdraws what is not wanted any more and plans what lacks; False when something could not be planned yet.
 
         `replan` also withdraws rows that lie beyond the next due time, as after the clock was set back. A due time that has a row
-        already (it came before the clock was set back) is not planned again; the trigger waits for its next one.
+        already (it came before the clock was set back) is not planned again: the trigger's first one without a row is.
         """
         armed = await self._store.armed()
         gone = self._unwanted(armed, now)
@@ -89,8 +91,34 @@ class Arming:
         lacking = self._triggers.keys() - left
         if not lacking:
             return True
-        rows = self._next(lacking, await self._store.anchors(), now)
-        return await self._store.plan(rows) == len(rows) if rows else True
+        anchors = await self._store.anchors()
+        rows = self._next(lacking, anchors, now)
+        if not rows or await self._store.plan(rows) == len(rows):
+            return True
+        return await self._plan_beyond(lacking, anchors, now)
+
+    async def _plan_beyond(
+        self, lacking: Iterable[TriggerId], anchors: Mapping[TriggerId, datetime], now: datetime
+    ) -> bool:
+        """For triggers whose next due time has come before: the first one after it that has not."""
+        armed = {(row.agent_id, row.trigger_key) for row in await self._store.armed()}
+        rows = []
+        for key in lacking:
+            if key in armed:
+                continue
+            known = await self._known_ahead(key, now)
+            anchor = anchors.get(key, now)
+            row = next_row(key[0], self._triggers[key], after=now, anchor=anchor)
+            while row is not None and row.due_at in known:
+                row = next_row(key[0], self._triggers[key], after=row.due_at, anchor=anchor)
+            if row is not None:
+                rows.append(row)
+        return await self._store.plan(rows) == len(rows)
+
+    async def _known_ahead(self, key: TriggerId, now: datetime) -> set[datetime]:
+        agent_id, name = key
+        rows = await self._store.list(agent=self.agents[agent_id].name, since=now, limit=KNOWN_AHEAD)
+        return {row.due_at for row in rows if (row.agent_id, row.trigger_key) == (agent_id, name)}
 
     def _keys_of(self, agent_id: int) -> set[str]:
         return {key for owner, key in self._triggers if owner == agent_id}

@@ -10,9 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agents.clock import SystemClock
 from agents.core import NewOccurrence, OccurrenceStatus
 from agents.errors import DiskFull
 from agents.policies import Budget, Misfire, MisfirePolicy, Overlap, OverlapPolicy, RunPolicy
+from agents.scheduling.watchdog import IncidentKind, Watchdog
 from agents.storage import Store
 from agents.triggers import (
     OnceTrigger,
@@ -234,6 +236,7 @@ async def test_a_clock_set_back_an_hour_repeats_nothing_and_stops_nothing(bench:
         await bench.pass_time(900)
     set_clock(bench.clock, -HOUR_S)
     await bench.look()
+    assert await bench.armed() == [start + timedelta(minutes=135)]  # the first that has not come yet
     for _ in range(4 * 4):
         await bench.pass_time(225)
         await bench.pass_time(675)
@@ -516,3 +519,45 @@ async def test_a_thousand_due_times_in_the_same_second_each_run_once(bench: Benc
 
 def test_the_clock_of_these_tests_is_in_utc() -> None:
     assert FakeClock().now().tzinfo is UTC
+
+
+async def test_a_scheduler_whose_claim_hangs_is_restarted_by_its_watchdog_and_the_due_time_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.start()
+    await bench.add(definition(every(900)))
+    claim = bench.store.schedule.claim
+    hung = asyncio.Event()
+
+    async def hang_once(*values: object, **named: object) -> object:
+        if hung.is_set():
+            return await claim(*values, **named)  # type: ignore[arg-type]
+        hung.set()
+        return await asyncio.Event().wait()
+
+    incidents: list[IncidentKind] = []
+
+    async def record(kind: IncidentKind, _: str) -> None:
+        incidents.append(kind)
+
+    watchdog = Watchdog(
+        scheduler=bench.scheduler,
+        count_overdue=bench.store.schedule.overdue,
+        clock=SystemClock(),
+        on_incident=record,
+        stuck_s=0.3,
+        look_s=0.03,
+    )
+    monkeypatch.setattr(bench.store.schedule, "claim", hang_once)
+    bench.clock.advance(900)
+    bench.scheduler.poke()
+    await asyncio.wait_for(hung.wait(), 10)
+    watchdog.start()
+    try:
+        async with asyncio.timeout(20):
+            while not (incidents and bench.admitted):
+                await asyncio.sleep(0.01)
+    finally:
+        await watchdog.stop()
+    assert incidents[0] in (IncidentKind.SCHEDULER_STUCK, IncidentKind.DUE_UNCLAIMED)
+    assert await bench.statuses() == [PENDING]

@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -124,6 +124,7 @@ class Runtime:
         self._engine_told: contract.EngineInfo | None = None
         self._cache = cache or CacheSpec()
         self._background: set[asyncio.Task[None]] = set()
+        self._models_due: Mapping[str, float] = {}  # in how many seconds a due time needs each model
         self._complaining: set[str] = set()  # parts that can't write rows
         self.version = __version__
         self.store = store
@@ -137,6 +138,7 @@ class Runtime:
             make_engine=self._make_engine,
             on_status=self._engine_changed,
             others=other_models,
+            next_due=lambda: self._models_due,
             clock=clock,
         )
         self.models = ServedModels(engines=self.engines, default=default_model, others=other_models)
@@ -236,7 +238,7 @@ class Runtime:
         self._look_at_backups()
         self._alarm.every(BACKUP_LOOK_S, self._look_at_backups)
         self._alarm.every(HISTORY_LOOK_S, lambda: self._spawn(self._tidy_history()))
-        self._alarm.every(IDLE_LOOK_S, lambda: self._spawn(self.engines.unload_idle()))
+        self._alarm.every(IDLE_LOOK_S, lambda: self._spawn(self._unload_idle()))
         agents = await self.store.agents.list()
         self.timetable.start(agents)
         await self.triggers.set_agents(agents)
@@ -257,6 +259,12 @@ class Runtime:
             await self.engines.default.start()
         except EngineError as error:
             self._notice(str(error), contract.NoticeLevel.ERROR)
+
+    async def _unload_idle(self) -> None:
+        """A model that a due time needs soon stays."""
+        with contextlib.suppress(StoreProblem):  # what was known before is nearly as good
+            self._models_due = await self.timetable.models_due()
+        await self.engines.unload_idle()
 
     async def _tidy_history(self) -> None:
         try:

@@ -19,6 +19,7 @@ from agents.policies import Budget
 from agents.runs.manager import RunManager
 from agents.scheduling.alarm import Alarm
 from agents.scheduling.deciding import Decider
+from agents.scheduling.models_due import models_due
 from agents.scheduling.ports import Gates
 from agents.scheduling.service import Scheduler
 from agents.scheduling.watchdog import IncidentKind, Watchdog
@@ -119,6 +120,10 @@ class Timetable:
         """Arms them; on return their next due times are on the disk. Raises StoreProblem when those can't be written."""
         self._agents = {agent.id: agent for agent in agents}
         await self.scheduler.set_agents(agents)
+
+    async def models_due(self) -> dict[str, float]:
+        """In how many seconds the next armed due time needs each model, by the model's name in agent files."""
+        return models_due(await self._store.schedule.armed(), self._agents, now=self._clock.now())
 
     async def announce_files(
         self,

@@ -169,9 +169,10 @@ def last_run_of(db: Database, agent_id: int) -> Run | None:
 
 def count_runs(db: Database, agent_id: int | None) -> dict[RunStatus, int]:
     """How many runs stand where; every status has its entry."""
+    mine = "" if agent_id is None else "WHERE agent_id = :agent"
     found = rows(
         db,
-        "SELECT status, count(*) AS n FROM runs WHERE :agent IS NULL OR agent_id = :agent GROUP BY status",
+        f"SELECT status, count(*) AS n FROM runs {mine} GROUP BY status",  # noqa: S608
         {"agent": agent_id},
     )
     counted = {RunStatus(values["status"]): int(values["n"]) for values in found}

@@ -246,6 +246,15 @@ QUERIES: dict[str, tuple[Callable[[Store, FakeClock], Awaitable[object]], str]] 
         lambda store, clock: store.schedule.runs_since(1, clock.now()),
         "runs_by_creation",
     ),
+    "counts of an agent": (lambda store, _: store.runs.agent_counts(1), "runs_by_agent"),
+    "the last run of an agent": (lambda store, _: store.runs.last_run(1), "runs_of_agent"),
+    "unfinished runs": (lambda store, _: store.schedule.unfinished_runs(1), "runs_by_agent"),
+    "what a file was read as": (
+        lambda store, _: store.runs.handled_elsewhere(1, "h"),
+        "occurrences_by_content",
+    ),
+    "versions that were lost": (lambda store, _: store.runs.lost_versions(1), "runs_whose_file_was_gone"),
+    "what was announced": (lambda store, _: store.schedule.armed(1), "occurrences_"),
     "failures in a row": (lambda store, _: store.runs.failures_in_a_row(1), "runs_"),
 }
 

@@ -30,6 +30,7 @@ from engine.supervisor import Engine
 INTERNAL_ERROR = "An internal error ended this step; the log names the place in the code."
 REPLAYED = "Taken over from the run that is replayed."
 LOCAL = "local"  # the route of a step whose model ran on this computer
+_LOADING = "the model is loaded"
 NOT_REPLAYED = "Not done again: this is a replay."
 
 
@@ -101,6 +102,14 @@ class RunContext:
     async def files(self) -> list[tuple[Path, str, int]]:
         """Path, hash and size in bytes of the files that this run stands for, where it stands for many."""
         return await self._store.occurrence_files(self.run.occurrence_id)
+
+    async def load_model(self) -> None:
+        """Returns when the model is ready; loading it is no work of the run's. Raises EngineError when it can't be."""
+        self._work_time.hold(_LOADING)
+        try:
+            await self.engine.start()
+        finally:
+            self._work_time.release(_LOADING)
 
     async def step(
         self, *, key: str, kind: StepKind, title: str, work: Callable[[Step], Awaitable[StepOutcome]]

@@ -38,7 +38,7 @@ async def digest_document(context: RunContext, definition: AgentDefinition) -> N
         key="read", kind=StepKind.READ, title="Read the file", work=lambda _: _read(context, definition)
     )
     text: str = document["text"]
-    await context.engine.start()
+    await context.load_model()
     parts: list[str] = await context.step(
         key="split",
         kind=StepKind.SPLIT,
@@ -199,9 +199,12 @@ def _model_size_bytes(context: RunContext) -> int:
 
 
 def _sum(one: StepUsage, other: StepUsage) -> StepUsage:
+    known = one.energy_j is not None and other.energy_j is not None
     return StepUsage(
         prompt_tokens=one.prompt_tokens + other.prompt_tokens,
         completion_tokens=one.completion_tokens + other.completion_tokens,
         prefill_s=one.prefill_s + other.prefill_s,
         decode_s=one.decode_s + other.decode_s,
+        energy_j=(one.energy_j or 0.0) + (other.energy_j or 0.0) if known else None,
+        cost_usd=one.cost_usd + other.cost_usd,
     )

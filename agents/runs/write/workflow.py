@@ -50,7 +50,7 @@ async def write_text(context: RunContext, definition: AgentDefinition) -> NewRes
         work=lambda _: _gather(context, definition),
     )
     material = None if gathered is None else Material(kind=gathered["kind"], text=gathered["text"])
-    await context.engine.start()
+    await context.load_model()
     answer = await context.step(
         key="write",
         kind=StepKind.MODEL,

@@ -6,6 +6,8 @@ fields and have ranges; answers may gain fields within one API version. Times ar
     GET    /v1/status                        Status
     GET    /v1/events                        server-sent events; each `data:` line is an Event
     GET    /v1/doctor                        DoctorReport
+    GET    /v1/engine/models                 list[ModelInfo]: what is loaded, and what could be
+    POST   /v1/engine/models/{id}/unload     ModelInfo: gives its memory back; the next use loads it again
     GET    /v1/agents                        list[AgentInfo]
     POST   /v1/agents                        AgentAdd -> AgentDetail (201; 409 needs_consent with details.asks)
     GET    /v1/agents/{name}                 AgentDetail
@@ -92,6 +94,21 @@ class EngineInfo(_Answer):
     load_progress: float | None = None  # 0 to 1 while the model is loaded
     plan: str | None = None  # in words: what runs where, with which context
     memory_bytes: int | None = None  # that the loaded model takes
+
+
+class ModelInfo(_Answer):
+    """One model that this runtime knows: the built-in ones, and those that agents name."""
+
+    id: str  # as other programs and `hearth models` name it
+    name: str
+    state: str  # one of EngineInfo.state's words
+    loaded: bool
+    in_use: bool = False
+    memory_bytes: int | None = None  # while it is loaded
+    idle_s: float | None = None  # since it was used last, while it is loaded
+    load_progress: float | None = None
+    due_s: float | None = None  # until an agent's armed due time needs it
+    plan: str | None = None
 
 
 class IncidentInfo(_Answer):

@@ -42,6 +42,7 @@ from agents.events import EventBus
 from agents.gates.checking import GateKeeper
 from agents.history import History
 from agents.hooks import Hooks
+from agents.models.loaded import LoadedModels
 from agents.models.local import EnginePool
 from agents.models.metering import MeteredEngine
 from agents.models.served import ServedModels
@@ -142,6 +143,7 @@ class Runtime:
             clock=clock,
         )
         self.models = ServedModels(engines=self.engines, default=default_model, others=other_models)
+        self.loaded = LoadedModels(engines=self.engines, served=self.models, due=lambda: self._models_due)
         owner = this_process()
         self.runs = RunManager(
             store=store,

@@ -129,6 +129,14 @@ class RuntimeClient:
         """Tries models again that were set aside; it answers when they are loaded, or raises ProblemReported."""
         return self._call(contract.EngineInfo, "POST", "/v1/engine/retry", timeout_s=LONG_ANSWER_TIMEOUT_S)
 
+    def models(self) -> list[contract.ModelInfo]:
+        return self._call(list[contract.ModelInfo], "GET", "/v1/engine/models")
+
+    def unload_model(self, model_id: str) -> contract.ModelInfo:
+        """Gives a model's memory back; it answers when the memory is free."""
+        path = f"/v1/engine/models/{quote(model_id, safe='')}/unload"
+        return self._call(contract.ModelInfo, "POST", path, timeout_s=LONG_ANSWER_TIMEOUT_S)
+
     def stop(self) -> None:
         """Asks the runtime to end in order; it answers before it has ended."""
         self._send("POST", "/v1/stop")

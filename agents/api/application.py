@@ -67,6 +67,14 @@ def _add_house_routes(app: FastAPI, services: Services) -> None:
     async def retry_engine() -> contract.EngineInfo:
         return await services.retry_engine()
 
+    @app.get("/v1/engine/models")
+    async def loaded_models() -> list[contract.ModelInfo]:
+        return services.loaded.list()
+
+    @app.post("/v1/engine/models/{model_id}/unload")
+    async def unload_model(model_id: str) -> contract.ModelInfo:
+        return await services.loaded.unload(model_id)
+
     @app.get("/v1/recovery-code")
     async def recovery_code() -> contract.RecoveryCode:
         return await services.recovery_code()

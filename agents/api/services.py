@@ -9,6 +9,7 @@ from agents.api.metrics import Metrics
 from agents.chat import Chat
 from agents.events import EventBus
 from agents.hooks import Hooks
+from agents.models.loaded import LoadedModels
 from agents.models.served import ServedModels
 from agents.registry import Registry
 from agents.runs.manager import RunManager
@@ -27,6 +28,7 @@ class Services(Protocol):
     hooks: Hooks
     chat: Chat
     models: ServedModels
+    loaded: LoadedModels
     metrics: Metrics
 
     async def status(self) -> contract.Status: ...

@@ -63,6 +63,11 @@ class EnginePool:
         self._moving = asyncio.Lock()  # one at a time decides what leaves: two would make room twice
 
     @property
+    def in_use_since_start(self) -> Mapping[str, PooledEngine]:
+        """The engines that somebody asked for, by their models as `engine` takes them; loaded or not."""
+        return self._engines
+
+    @property
     def default(self) -> Engine:
         return self.engine(BUILT_IN_MODEL)
 

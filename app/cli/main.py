@@ -26,6 +26,7 @@ _COMMANDS = {
     "ask": "app.cli.ask:ask",
     "agents": "app.cli.agents:agents",
     "runs": "app.cli.runs:runs",
+    "models": "app.cli.models:models",
     "bench": "app.cli.bench:bench",
 }
 

@@ -175,6 +175,23 @@ def test_an_agent_is_added_once_and_removed_once(
     assert (gone.returncode, json.loads(gone.stdout)["error"]["code"]) == (1, "not_found")
 
 
+def test_a_model_is_unloaded_by_hand_and_comes_back_by_itself(
+    house: House, served: subprocess.Popen[str]
+) -> None:
+    assert hearth(house, "ask", "Say yes.").returncode == 0
+    first, *_ = json.loads(hearth(house, "models", "list", "--json").stdout)
+    assert first["loaded"]
+    assert first["memory_bytes"] > 50_000_000
+
+    unloaded = hearth(house, "models", "unload", first["id"])
+    assert (unloaded.returncode, "takes no memory now" in unloaded.stdout) == (0, True)
+    assert "not loaded" in hearth(house, "models", "list").stdout
+
+    assert hearth(house, "ask", "Say yes.").returncode == 0
+    unknown = hearth(house, "models", "unload", "nothing")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+
+
 def test_a_command_right_after_serve_waits_for_its_start(house: House) -> None:
     command = [sys.executable, "-m", "app", "serve", "--home", str(house.paths.root)]
     with subprocess.Popen([*command, "--key-file", str(house.key_file)], cwd=PROJECT) as process:

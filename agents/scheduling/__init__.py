@@ -1,1 +1,1 @@
-"""What makes occurrences due: when, what becomes of those that come late or meet others, and the service that sees to it."""
+"""Due times: computed ahead, armed as rows, claimed as they come, and decided on; with an alarm clock and a watchdog."""

@@ -68,7 +68,7 @@ def test_quit_from_the_tray_asks_and_stops_the_runtime_if_wanted(
     desktop = start_desktop("--background")
     desk.wait_for_icon()
     runtime.wait_for_listener()
-    wait_until(lambda: desk.menu().get("Pause agents") is True, "the line to the runtime")
+    wait_until(lambda: desk.menu().get("Stop all agents") is True, "the line to the runtime")
     desk.choose("Quit…")
     assert desktop.wait_for("question")["text"] == "Quit and stop 1 agent?"
     desktop.tell("click Cancel")

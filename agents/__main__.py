@@ -22,7 +22,8 @@ from agents.errors import HearthError, UsageProblem
 from agents.home import HomeLock
 from agents.logs import close_log, open_log
 from agents.paths import HomePaths, default_home
-from agents.runtime import STOP_TIMEOUT_S, Runtime, serve
+from agents.runtime import STOP_TIMEOUT_S, Runtime
+from agents.serving import serve
 from engine.errors import EngineError
 
 log = logging.getLogger("agents")

@@ -7,37 +7,29 @@ engines, HTTP, a backup of what is new, database. Each has a time limit, and the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import secrets
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 from zoneinfo import ZoneInfo
-
-import psutil
 
 from agents import __version__, contract, doctor, views
 from agents.api import (
     ApiServer,
-    ListenOptions,
     Metrics,
     OpenDoor,
     bind_socket,
     create_app,
     create_model_door,
-    open_door,
 )
 from agents.chat import Chat
 from agents.clock import Clock
 from agents.core import BUILT_IN_MODEL, FileState, NewOccurrence, NewResult, Run, RunStatus
-from agents.credentials import KeyOptions, ResolvedKey, recovery_code_of, remember_key, resolve_key
+from agents.credentials import ResolvedKey, recovery_code_of
 from agents.definitions import local_zone
 from agents.environs import Environs
-from agents.errors import Damaged, NotFound, StoreProblem
+from agents.errors import NotFound
 from agents.events import EventBus
 from agents.gates.checking import GateKeeper
 from agents.history import History
@@ -46,6 +38,7 @@ from agents.models.loaded import LoadedModels
 from agents.models.local import EnginePool
 from agents.models.metering import MeteredEngine
 from agents.models.served import ServedModels
+from agents.notice_board import NoticeBoard
 from agents.owner import this_process
 from agents.paths import HomePaths
 from agents.policies import PowerClass
@@ -59,26 +52,18 @@ from agents.scheduling.alarm import Alarm
 from agents.scheduling.chains import followers_of
 from agents.storage import Store
 from agents.storage.backups import Backups
-from agents.storage.restoring import open_or_restore
 from agents.timetable import Timetable
+from agents.upkeep import Upkeep
 from agents.watching.service import FileTriggerService
-from engine.builtin import built_in_embedder, built_in_model, makes_vectors
-from engine.errors import EngineError, ModelInvalid, ModelMissing
 from engine.model import CacheSpec, ModelSpec
 from engine.status import EngineState, EngineStatus
 from engine.supervisor import Engine, EngineSupervisor
 
 STOP_TIMEOUT_S = 20.0
 ENGINE_STOP_TIMEOUT_S = 5.0
-MAX_NOTICES = 20
 MAX_INCIDENTS = 5  # in the status; all of them are in the database
 BACKUP_AT_STOP_S = 4.0
-BACKUP_LOOK_S = 900.0  # how often the age of the newest backup is looked at
-HISTORY_LOOK_S = 3_600.0  # how often what is too old or too much of the history is forgotten
-IDLE_LOOK_S = 30.0  # how often idle models are looked for
 RECOVERY_SHOWN = "recovery_code_shown"
-CACHE_KEY = "prefix_cache_key"
-CACHE_RAM_SHARE = 0.05  # of the computer's memory, for states beside the KV cache of a model
 
 log = logging.getLogger(__name__)
 
@@ -118,20 +103,17 @@ class Runtime:
         self._clock = clock
         self._key = key
         self._started_at = clock.now()
-        self._notices = {notice: notice} if notice else {}  # by topic, the newest last
         self._on_stop_asked = on_stop_asked
         self._say = say
         self._stop_asked = asyncio.Event()
         self._engine_told: contract.EngineInfo | None = None
         self._cache = cache or CacheSpec()
-        self._background: set[asyncio.Task[None]] = set()
-        self._models_due: Mapping[str, float] = {}  # in how many seconds a due time needs each model
-        self._complaining: set[str] = set()  # parts that can't write rows
         self.version = __version__
         self.store = store
         self.backups = Backups(paths=paths, store=store, key=key, clock=clock)
         self.history = History(settings=store.meta, retention=store.retention, clock=clock)
         self.bus = EventBus(clock)
+        self._notices = NoticeBoard(bus=self.bus, say=say, first=notice)
         self.metrics = Metrics()
         self._make_bare_engine = make_engine or self._make_supervisor
         self.engines = EnginePool(
@@ -139,11 +121,13 @@ class Runtime:
             make_engine=self._make_engine,
             on_status=self._engine_changed,
             others=other_models,
-            next_due=lambda: self._models_due,
+            next_due=lambda: self._upkeep.models_due,
             clock=clock,
         )
         self.models = ServedModels(engines=self.engines, default=default_model, others=other_models)
-        self.loaded = LoadedModels(engines=self.engines, served=self.models, due=lambda: self._models_due)
+        self.loaded = LoadedModels(
+            engines=self.engines, served=self.models, due=lambda: self._upkeep.models_due
+        )
         owner = this_process()
         self.runs = RunManager(
             store=store,
@@ -152,7 +136,7 @@ class Runtime:
             owner=str(owner),
             workflow=do_work,
             on_change=self._run_changed,
-            on_store_trouble=self._store_trouble,
+            on_store_trouble=self._notices.store_trouble,
             clock=clock,
             why_paused=partial(self._why_paused, by_hand=False),
             why_paused_by_hand=partial(self._why_paused, by_hand=True),
@@ -172,8 +156,8 @@ class Runtime:
             owner=owner,
             zone=ZoneInfo(local_zone()),
             on_change=self._run_changed,
-            on_trouble=partial(self._store_trouble, who="schedule"),
-            on_incident=self._notice,
+            on_trouble=partial(self._notices.store_trouble, who="schedule"),
+            on_incident=self._notices.tell,
         )
         self.triggers = FileTriggerService(
             store=store,
@@ -181,8 +165,15 @@ class Runtime:
             alarm=self._alarm,
             on_occurrence=self._occurred,
             on_storm=self._stormed,
-            on_notice=self._notice,
+            on_notice=self._notices.tell,
             home=paths.root,
+        )
+        self._upkeep = Upkeep(
+            engines=self.engines,
+            backups=self.backups,
+            history=self.history,
+            timetable=self.timetable,
+            notices=self._notices,
         )
         self.environs = Environs(
             engines=self.engines,
@@ -232,15 +223,11 @@ class Runtime:
         await self._api.start()
         await self._open_door()
         log.info("serving, version %s, pid %d", self.version, os.getpid())
-        for text in self._notices.values():
+        for text in self._notices.texts:
             self._say(text)
         self._say(f"Hearth is ready for {printable(self._paths.root)}; `hearth stop` or Ctrl-C ends it.")
-        self._spawn(self._warm_up())
         self._alarm.start()
-        self._look_at_backups()
-        self._alarm.every(BACKUP_LOOK_S, self._look_at_backups)
-        self._alarm.every(HISTORY_LOOK_S, lambda: self._spawn(self._tidy_history()))
-        self._alarm.every(IDLE_LOOK_S, lambda: self._spawn(self._unload_idle()))
+        self._upkeep.start(self._alarm)
         agents = await self.store.agents.list()
         self.timetable.start(agents)
         await self.triggers.set_agents(agents)
@@ -255,39 +242,6 @@ class Runtime:
         await self._door_api.start()
         self._say(self._door.sentence)
 
-    async def _warm_up(self) -> None:
-        """Loads the default model right away, so that the self-test is over before the first question."""
-        try:
-            await self.engines.default.start()
-        except EngineError as error:
-            self._notice(str(error), contract.NoticeLevel.ERROR)
-
-    async def _unload_idle(self) -> None:
-        """A model that a due time needs soon stays."""
-        with contextlib.suppress(StoreProblem):  # what was known before is nearly as good
-            self._models_due = await self.timetable.models_due()
-        await self.engines.unload_idle()
-
-    async def _tidy_history(self) -> None:
-        try:
-            await self.history.tidy()
-        except StoreProblem as error:  # such as a disk that is full: the next look tries again
-            log.warning("the history was not tidied: %s", error.code)
-
-    def _look_at_backups(self) -> None:
-        self._spawn(self._back_up())
-
-    async def _back_up(self) -> None:
-        try:
-            await self.backups.make_if_due()
-        except StoreProblem as error:
-            damaged = isinstance(error, Damaged)
-            self._notice(str(error), contract.NoticeLevel.ERROR if damaged else contract.NoticeLevel.WARNING)
-
-    async def _back_up_last(self) -> None:
-        with contextlib.suppress(StoreProblem):  # logged where it happened; nobody is there to be told
-            await self.backups.make_if_due(stopping=True)
-
     async def _stop(self) -> None:
         log.info("stopping")
         self.bus.publish(contract.Stopping())
@@ -301,11 +255,10 @@ class Runtime:
             # Before the clients: an answer that is being streamed ends with a sentence instead of a broken line.
             ("engines", lambda: self.engines.stop(ENGINE_STOP_TIMEOUT_S), ENGINE_STOP_TIMEOUT_S + 2.0),
             ("clients", self._stop_api, 4.0),
-            ("backup", self._back_up_last, BACKUP_AT_STOP_S),
+            ("backup", self._upkeep.back_up_last, BACKUP_AT_STOP_S),
             ("database", self.store.close, 5.0),
         ]
-        for task in self._background:
-            task.cancel()
+        self._upkeep.stop()
         for name, step, limit_s in steps:
             try:
                 await asyncio.wait_for(step(), limit_s)
@@ -352,7 +305,7 @@ class Runtime:
             ),
             governor=self.environs.governor,
             agents_stopped=views.agents_switched(self.runs.switch.stopped).reason,
-            notices=list(self._notices.values()),
+            notices=self._notices.texts,
         )
 
     async def doctor(self) -> contract.DoctorReport:
@@ -445,7 +398,7 @@ class Runtime:
 
     async def _agent_given_up(self, sentence: str) -> None:
         """An agent was paused because its runs fail and fail."""
-        self._notice(sentence, contract.NoticeLevel.ERROR)
+        self._notices.tell(sentence, contract.NoticeLevel.ERROR)
         await self.registry.arm()
 
     async def _run_changed(self, agent_name: str) -> None:
@@ -467,44 +420,16 @@ class Runtime:
                 self._engine_told = info
                 self.bus.publish(contract.EngineChanged(engine=info))
         if status.notice:
-            self._notice(status.notice)
+            self._notices.tell(status.notice)
         topic = f"set aside: {model}"
         if status.state is EngineState.SET_ASIDE:
             sentence = (
                 f"{status.model_name or 'The model'} was set aside: {status.reason or 'it crashed too often'}. "
                 "Its runs wait; try it again on the Home page, or with `hearth doctor --retry`."
             )
-            self._notice(sentence, contract.NoticeLevel.ERROR, topic=topic)
+            self._notices.tell(sentence, contract.NoticeLevel.ERROR, topic=topic)
         elif status.state is EngineState.READY:
-            self._notices.pop(topic, None)
-
-    def _store_trouble(self, sentence: str | None, *, who: str = "runs") -> None:
-        """Rows can't be written (a sentence), or can be again (None); it is over once nobody complains any more."""
-        if sentence is None:
-            self._complaining.discard(who)
-            if not self._complaining:
-                self._notices.pop("store", None)
-        else:
-            self._complaining.add(who)
-            self._notice(sentence, contract.NoticeLevel.ERROR, topic="store")
-
-    def _notice(
-        self,
-        text: str,
-        level: contract.NoticeLevel = contract.NoticeLevel.WARNING,
-        *,
-        topic: str | None = None,
-    ) -> None:
-        """Tells the user one sentence; not again while it stands. A topic's newer sentence takes the older one's place."""
-        topic = topic or text
-        if self._notices.get(topic) == text:
-            return
-        self._notices.pop(topic, None)
-        self._notices[topic] = text
-        while len(self._notices) > MAX_NOTICES:
-            del self._notices[next(iter(self._notices))]
-        self._say(text)
-        self.bus.publish(contract.Notice(level=level, text=text))
+            self._notices.withdraw(topic)
 
     def _make_engine(self, spec: ModelSpec) -> Engine:
         """An engine that is measured, whoever uses it."""
@@ -526,84 +451,3 @@ class Runtime:
         """Drops what was computed for an agent's prompts: they are not asked so any more."""
         for name in prefix_names(agent_id):
             await self.engines.forget_prefix(name)
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-
-async def serve(
-    paths: HomePaths,
-    *,
-    key_options: KeyOptions,
-    model: Path | None,
-    clock: Clock,
-    on_runtime: Callable[[Runtime], None],
-    on_stop_asked: Callable[[], None],
-    say: Callable[[str], None],
-    restore_backup: bool = False,
-    listen: ListenOptions | None = None,
-) -> None:
-    """Opens the home's database and serves until asked to stop. The caller holds the home's lock.
-
-    Raises HearthError or EngineError when it can't start.
-    """
-    default_model = await asyncio.to_thread(_chat_model, model) if model else built_in_model()
-    key = await asyncio.to_thread(resolve_key, paths, key_options)
-    with contextlib.ExitStack() as undo:
-        door = open_door(listen, home_key_file=paths.api_key) if listen else None
-        if door is not None:
-            undo.callback(door.listener.close)
-        opened = await open_or_restore(paths, key, clock=clock, restore=restore_backup)
-        # Only now: a key that does not open the database is not worth remembering.
-        await asyncio.to_thread(remember_key, paths, key)
-        undo.pop_all()
-    runtime = Runtime(
-        paths=paths,
-        store=opened.store,
-        key=key,
-        clock=clock,
-        default_model=default_model,
-        other_models=_embedders(),
-        cache=await _cache_of(paths, opened.store),
-        door=door,
-        notice=opened.notice,
-        on_stop_asked=on_stop_asked,
-        say=say,
-    )
-    on_runtime(runtime)
-    await runtime.run()
-
-
-async def _cache_of(paths: HomePaths, store: Store) -> CacheSpec:
-    """Computed prompts go to disk only where the home is encrypted, under a key that lies in its database."""
-    plain = CacheSpec()
-    ram_bytes = min(plain.ram_bytes, int(psutil.virtual_memory().total * CACHE_RAM_SHARE))
-    if not store.encrypted:
-        return replace(plain, ram_bytes=ram_bytes)
-    try:
-        key = await store.meta.get(CACHE_KEY)
-        if key is None:
-            key = secrets.token_hex(32)
-            await store.meta.set(CACHE_KEY, key)
-    except StoreProblem as problem:  # such as a full disk: then there is no room for computed prompts either
-        log.warning("computed prompts are not kept on disk: %s", problem.code)
-        return replace(plain, ram_bytes=ram_bytes)
-    return CacheSpec(ram_bytes=ram_bytes, folder=paths.prefixes, key=key)
-
-
-def _chat_model(path: Path) -> ModelSpec:
-    """The user's own model. Raises ModelInvalid for one that agents can't talk to; the rest shows when it is loaded."""
-    if makes_vectors(path):
-        raise ModelInvalid(
-            f"The model {printable(path)} turns texts into vectors and writes none; choose a chat model."
-        )
-    return ModelSpec(path=path, name=path.stem)
-
-
-def _embedders() -> list[ModelSpec]:
-    """The model for vectors, where it is installed; without it everything else works."""
-    with contextlib.suppress(ModelMissing):
-        return [built_in_embedder()]
-    return []

@@ -484,7 +484,7 @@ async def test_a_backup_that_can_not_be_made_is_told_once_and_the_rest_works(roo
     paths.backups.write_text("a file in the place of the folder")
     async with serving(root, ScriptedEngine(first_choice), key) as house:
         check = await check_of_backup(house, "No backup can be written")
-        house.runtime._look_at_backups()
+        house.runtime._upkeep.look_at_backups()
         await house.choose_folder()
         status = contract.Status.model_validate(await house.get("/v1/status"))
     assert not check.ok

@@ -21,7 +21,7 @@ fields and have ranges; answers may gain fields within one API version. Times ar
     GET    /v1/occurrences?agent=&status=&since=&until=&limit=&before=   list[OccurrenceInfo], newest first
     GET    /v1/occurrences/{id}              OccurrenceDetail
     GET    /v1/runs?agent=&status=&trigger=&search=&since=&until=&limit=&before=   list[RunInfo], newest first
-    GET    /v1/timeline?since=&until=&limit= list[RunInfo] that were in work in between, the earliest first
+    GET    /v1/timeline?since=&until=&limit= list[RunInfo] that were in work in between, the last begun first
     GET    /v1/runs/{id}                     RunDetail
     POST   /v1/runs/{id}/cancel              RunInfo
     POST   /v1/runs/{id}/retry               RunInfo (201): the same work as a new run

@@ -28,6 +28,7 @@ from agents.definitions import (
 )
 from agents.errors import Conflict, NeedsConsent, NotFound, UsageProblem
 from agents.events import EventBus
+from agents.gates.programs import program_problem
 from agents.printable import printable
 from agents.runs.manager import RunManager
 from agents.scheduling.chains import check_chains
@@ -198,6 +199,10 @@ class Registry:
         """Off the loop: a long file takes a while to parse, and the folders are looked at on the disk."""
         definition = parse_definition(source, home=self._home)
         check_folders(definition, home=self._home)
+        for command in definition.commands:
+            problem = program_problem(command[0])
+            if problem is not None:
+                raise UsageProblem(f"{problem[:1].upper()}{problem[1:]}; grant another command.")
         return definition
 
     def _with_folders(self, definition: AgentDefinition, folders: list[str]) -> AgentDefinition:

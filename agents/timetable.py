@@ -84,7 +84,8 @@ class Timetable:
             house=RunHouse(runs),
             clock=clock,
             on_admitted=self._admitted,
-            on_ended=self._ended,
+            on_ended=self._changed,
+            on_put_off=self._changed,
         )
         self.scheduler = Scheduler(
             store=store.schedule,
@@ -143,7 +144,8 @@ class Timetable:
         self._runs.poke()
         await self._on_change(run.agent_name)
 
-    async def _ended(self, occurrence: Occurrence) -> None:
+    async def _changed(self, occurrence: Occurrence) -> None:
+        self._bus.publish(contract.OccurrenceChanged(occurrence=views.occurrence_info(occurrence)))
         await self._on_change(occurrence.agent_name)
 
     async def _record(self, kind: IncidentKind, sentence: str) -> None:

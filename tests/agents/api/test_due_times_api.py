@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -193,3 +194,45 @@ async def test_a_run_tells_its_due_time_and_can_be_done_again(house: House) -> N
     assert ended[retry["id"]] == ended[replay["id"]] == "succeeded"
     problem = await house.post(f"/v1/runs/{run['id']}/replay", {"revision": 99}, status=404)
     assert "has no revision 99" in problem["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("/bin/sh", "/bin/sh can run any other program, so it can't be granted; grant another command."),
+        ("/no/such/program", "/no/such/program can't be run (No such file or directory)"),
+    ],
+)
+async def test_a_command_that_can_not_be_granted_is_refused_before_anybody_says_yes(
+    house: House, program: str, words: str
+) -> None:
+    source = agent("Commander", "{on: start}").replace(
+        "---\n\nW", f"capabilities:\n  commands: [[{program}]]\n---\n\nW"
+    )
+    problem = await added(house, source, status=400)
+    assert words in problem["error"]["message"]
+
+
+async def test_a_due_time_that_leads_to_no_run_is_told_to_clients(house: House) -> None:
+    await house.post("/v1/agents-switch", {"stopped": True})
+    await added(house, agent("Called", "{on: webhook, hook: call}"))
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def listen() -> None:
+        async with house.http.stream("GET", "/v1/events") as stream:
+            async for line in stream.aiter_lines():
+                if line.startswith("data:"):
+                    await told.put(json.loads(line[5:])["data"])
+
+    listening = asyncio.create_task(listen())
+    try:
+        await asyncio.sleep(0.2)
+        await house.post("/v1/hooks/call", {}, status=202)
+        async with asyncio.timeout(20):
+            while (event := await told.get())["type"] != "occurrence":
+                pass
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+    assert (event["occurrence"]["status"], event["occurrence"]["agent"]) == ("skipped", "Called")
+    assert event["occurrence"]["reason"] == "All agents are stopped."

@@ -19,6 +19,8 @@ PASSING = frozenset(
     }
 )
 MAX_WAIT_S = 6 * 3600.0
+# After a death of the engine at least so long: a document that kills it shall not, by coming back, have its model set aside for all.
+DIED, AFTER_DEATH_S = "engine_died", 600.0
 JITTER = 0.2  # so that runs which failed together don't come back together
 GIVE_UP_AFTER = 10  # failed runs in a row, after which an agent is paused
 
@@ -32,6 +34,8 @@ def next_try(retry: Retry, *, code: str | None, failures: int, now: datetime, dr
         return None
     # The exponent is bounded too: a float would overflow long after the wait has reached its limit.
     wait_s = min(retry.first_s * 2.0 ** min(failures, 32), MAX_WAIT_S)
+    if code == DIED:
+        wait_s = max(wait_s, AFTER_DEATH_S / (1 - JITTER))
     return now + timedelta(seconds=wait_s * (1 + JITTER * (2 * draw - 1)))
 
 

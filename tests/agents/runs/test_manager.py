@@ -219,7 +219,7 @@ async def test_an_engine_that_gives_up_again_and_again_fails_the_run_with_its_re
             assert waiting.reason == "The engine ended twice."
             assert waiting.not_before is not None
             assert waiting.not_before > clock.now()
-            clock.advance(100)
+            clock.advance(1_000)
             made.manager.poke()
         failed = await made.until(run, RunStatus.FAILED)
     assert failed.reason == "The engine ended twice."

@@ -9,13 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.policies import Retry
-from agents.runs.retrying import GIVE_UP_AFTER, JITTER, MAX_WAIT_S, PASSING, gives_up, next_try
+from agents.runs.retrying import (
+    AFTER_DEATH_S,
+    DIED,
+    GIVE_UP_AFTER,
+    JITTER,
+    MAX_WAIT_S,
+    PASSING,
+    gives_up,
+    next_try,
+)
+from engine.host.restarts import RestartPolicy
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def wait_s(
-    *, code: str | None = "engine_died", failures: int = 0, retry: Retry | None = None, draw: float = 0.5
+    *, code: str | None = "engine_busy", failures: int = 0, retry: Retry | None = None, draw: float = 0.5
 ):
     at = next_try(retry or Retry(attempts=100), code=code, failures=failures, now=NOW, draw=draw)
     return None if at is None else (at - NOW).total_seconds()
@@ -34,7 +44,12 @@ def test_what_would_fail_again_just_so_is_not_tried_again(code: str | None) -> N
 
 @pytest.mark.parametrize("code", sorted(PASSING))
 def test_what_passes_is_tried_again(code: str) -> None:
-    assert wait_s(code=code) == 30.0
+    waited = wait_s(code=code, draw=0.0)
+    assert waited == (AFTER_DEATH_S if code == DIED else 30.0 * (1 - JITTER))
+
+
+def test_a_document_that_kills_the_engine_stays_away_until_its_deaths_are_forgotten() -> None:
+    assert RestartPolicy().window_s < AFTER_DEATH_S
 
 
 def test_attempts_count_the_first_one_too() -> None:

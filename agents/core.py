@@ -65,7 +65,7 @@ _ENDS = frozenset(
 OCCURRENCE_TRANSITIONS: Mapping[OccurrenceStatus, frozenset[OccurrenceStatus]] = {
     # straight to pending: what needs no look at gates and policies, such as a run by hand
     OccurrenceStatus.SCHEDULED: frozenset({OccurrenceStatus.CLAIMED, OccurrenceStatus.MISSED}),
-    # back to scheduled: the runtime died while it looked at the gates
+    # back to scheduled: the runtime died while it looked at the gates, or what happened waits for one of them
     OccurrenceStatus.CLAIMED: frozenset(
         {
             OccurrenceStatus.SCHEDULED,
@@ -227,6 +227,7 @@ class Occurrence:
     input: Any = field(repr=False)
     n_due: int = 1
     run_id: int | None = None
+    held_until: datetime | None = None  # it waits for a gate, and is looked at then; `reason` says so
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agents.gates.finding import Finding
@@ -26,6 +26,22 @@ def check_hours(gate: HoursGate, now: datetime) -> Finding:
     return Finding(is_open=False, detail=f"works {in_words(gate)}; {shown}")
 
 
+def next_opening(gate: HoursGate, now: datetime) -> datetime | None:
+    """When the gate opens next, for one that is closed now; None when no day is left to it, or its time zone is not known here.
+
+    On a day on which the clock leaves out the hour of its start, that is as much after the gap as the start lies within it.
+    """
+    try:
+        zone = ZoneInfo(gate.zone)
+    except (ZoneInfoNotFoundError, OSError):
+        return None
+    start = time.min if gate.start == gate.end else gate.start
+    today = now.astimezone(zone).date()
+    days = [today + timedelta(days=ahead) for ahead in range(8)]
+    openings = [datetime.combine(day, start, zone) for day in days if day.weekday() in gate.days]
+    return next((opening.astimezone(UTC) for opening in openings if opening.astimezone(UTC) > now), None)
+
+
 def in_words(gate: HoursGate) -> str:
     """`from 22:00 to 06:00 on Monday, Friday`."""
     span = f"from {gate.start:%H:%M} to {gate.end:%H:%M}"
@@ -35,10 +51,10 @@ def in_words(gate: HoursGate) -> str:
 
 
 def _is_within(gate: HoursGate, wall: datetime) -> bool:
-    time, today = wall.time(), wall.weekday()
+    shown, today = wall.time(), wall.weekday()
     if gate.start < gate.end:
-        return today in gate.days and gate.start <= time < gate.end
+        return today in gate.days and gate.start <= shown < gate.end
     if gate.start == gate.end:
         return today in gate.days
     yesterday = (wall.date() - timedelta(days=1)).weekday()
-    return (today in gate.days and time >= gate.start) or (yesterday in gate.days and time < gate.end)
+    return (today in gate.days and shown >= gate.start) or (yesterday in gate.days and shown < gate.end)

@@ -1,4 +1,4 @@
-"""What becomes of one claimed due time: the stop switch, overlap, the number of runs, gates; then a run, or an end with its reason.
+"""What becomes of one claimed due time: the stop switch, overlap, the number of runs, gates; then a run, a wait or an end.
 
 Runs in: the runtime's event loop. Agents are looked at side by side, the due times of one agent one after another, so that the second
 sees the run that the first has made.
@@ -19,7 +19,8 @@ from agents.core import Agent, GateOutcome, Occurrence, OccurrenceStatus
 from agents.errors import Conflict, NotFound, StoreProblem
 from agents.policies import Budget
 from agents.scheduling.overlap import Replace, Skip, decide
-from agents.scheduling.ports import DueTimes, Gates, House, OnAdmitted, OnEnded
+from agents.scheduling.ports import DueTimes, Gates, House, OnAdmitted, OnEnded, OnPutOff
+from agents.scheduling.waiting import Wait, wait_for
 
 AT_ONCE = 16
 GATES_TIMEOUT_S = 900.0  # far over the gates' own limits, for one that hangs all the same
@@ -38,6 +39,10 @@ class Claimed:
     missed: str | None = None  # why it was too late to run; then it only has to be ended
 
 
+async def _tell_nobody(_: Occurrence) -> None:
+    """Nobody shows what waits."""
+
+
 class Decider:
     """Decides in the background; what the ledger did not take is kept and tried again by `retry`."""
 
@@ -50,6 +55,7 @@ class Decider:
         clock: Clock,
         on_admitted: OnAdmitted,
         on_ended: OnEnded,
+        on_put_off: OnPutOff = _tell_nobody,
         at_once: int = AT_ONCE,
         gates_timeout_s: float = GATES_TIMEOUT_S,
     ) -> None:
@@ -59,6 +65,7 @@ class Decider:
         self._clock = clock
         self._on_admitted = on_admitted
         self._on_ended = on_ended
+        self._on_put_off = on_put_off
         self._gates_timeout_s = gates_timeout_s
         self._room = asyncio.Semaphore(at_once)
         self._lines: dict[int, list[Claimed]] = defaultdict(list)  # by agent, the oldest first
@@ -161,6 +168,10 @@ class Decider:
         outcomes = await self._look_at_gates(item.agent)
         closed = next((outcome for outcome in outcomes if not outcome.is_open), None)
         if closed is not None:
+            wait = wait_for(closed, item.agent, item.occurrence.trigger, now=self._clock.now())
+            if wait is not None:
+                await self._put_off(item, wait)
+                return
             reason = f"Its gate was closed: {closed.detail.rstrip('.')}."
             await self._end(item, OccurrenceStatus.SKIPPED, reason, outcomes)
             return
@@ -204,6 +215,16 @@ class Decider:
             return []
         states = await self._store.gate_states(agent.id)
         return await asyncio.wait_for(self._gates.check(agent, states), self._gates_timeout_s)
+
+    async def _put_off(self, item: Claimed, wait: Wait) -> None:
+        held = await self._store.put_off(
+            item.occurrence.id,
+            fence=item.occurrence.fence,
+            until=wait.until,
+            gate=wait.gate,
+            reason=wait.reason,
+        )
+        await self._on_put_off(held)
 
     async def _end(
         self,

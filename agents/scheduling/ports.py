@@ -19,6 +19,7 @@ from agents.core import (
     Run,
 )
 from agents.policies import Budget
+from agents.triggers import GateKind
 
 
 class DueTimes(Protocol):
@@ -58,6 +59,12 @@ class DueTimes(Protocol):
         reason: str,
         gates: Sequence[GateOutcome] = (),
     ) -> Occurrence: ...
+
+    async def put_off(
+        self, occurrence_id: int, *, fence: int, until: datetime, gate: GateKind, reason: str
+    ) -> Occurrence: ...
+
+    async def release(self, *, agent_id: int | None = None, gate: GateKind | None = None) -> int: ...
 
     async def record_missed(self, rows: Sequence[tuple[NewOccurrence, str]]) -> int: ...
 
@@ -106,3 +113,4 @@ class House(Protocol):
 
 OnAdmitted = Callable[[Run], Awaitable[None]]
 OnEnded = Callable[[Occurrence], Awaitable[None]]
+OnPutOff = Callable[[Occurrence], Awaitable[None]]

@@ -24,7 +24,7 @@ from agents.scheduling.heartbeat import Heartbeat
 from agents.scheduling.misfire import GRACE
 from agents.scheduling.plan import gap
 from agents.scheduling.ports import DueTimes
-from agents.triggers import Trigger, TriggerKind, trigger_key
+from agents.triggers import GateKind, Trigger, TriggerKind, trigger_key
 
 LOOK_S = 15.0
 RECONCILE_S = 300.0  # how often the future rows are compared with the agents even if nothing has changed
@@ -75,7 +75,10 @@ class Scheduler:
         self._task: asyncio.Task[None] | None = None
         self._opened = False
         self._dirty = True  # the future rows may not be what they should
-        self._replan = False  # and some may lie too far ahead
+        self._replan = (
+            True  # and some may lie too far ahead, also since the clock was set back while nobody looked
+        )
+        self._released: set[GateKind | None] = set()  # kinds of gates that may be open now, None for any
         self._reconciled_s = 0.0
         self._offset_s: float | None = None
         self._last_tick: datetime | None = None
@@ -130,11 +133,20 @@ class Scheduler:
         """Something may be due."""
         self._wake.set()
 
+    def release(self, gate: GateKind) -> None:
+        """Gates of this kind may be open now: what waits for them is looked at at once."""
+        self._released.add(gate)
+        self.poke()
+
     async def set_agents(self, agents: Sequence[Agent]) -> None:
         """Arms these agents, as they are now, and no others. On return their next due times are on the disk."""
         async with self._changing:
+            before = {agent.id: agent.revision_id for agent in self._arming.agents.values()}
             self._arming.set_agents(agents)
             self._dirty = True
+            for agent in self._arming.agents.values():
+                if before.get(agent.id) != agent.revision_id:  # its gates may be others now
+                    await self._store.release(agent_id=agent.id)
             await self._reconcile(self._clock.now())
         self.poke()
 
@@ -180,6 +192,7 @@ class Scheduler:
         """The machine slept, or its clock was set: everything is looked at anew."""
         log.info("looking at all due times anew: %s", reason)
         self._dirty = self._replan = True
+        self._released.add(None)
         self.poke()
 
     # --- the task --------------------------------------------------------------------------------
@@ -213,6 +226,7 @@ class Scheduler:
         self._notice_clock()
         await self._open()
         self._decider.retry()
+        await self._release_held()
         if self._dirty or self._clock.monotonic() - self._reconciled_s > RECONCILE_S:
             await self._reconcile(now)
         claimed = await self._claim_due(now)
@@ -232,7 +246,13 @@ class Scheduler:
         if freed:
             log.info("%d due times go on after an unclean end", len(freed))
         await self.happened(TriggerKind.START, str(self._owner))
+        self._released.add(None)
         self._opened = True
+
+    async def _release_held(self) -> None:
+        for gate in list(self._released):
+            await self._store.release(gate=gate)
+            self._released.discard(gate)
 
     async def _reconcile(self, now: datetime) -> None:
         replan = self._replan

@@ -37,7 +37,7 @@ from agents.storage.occurrence_rows import (
 )
 from agents.storage.run_rows import get_run
 from agents.storage.values import to_us
-from agents.triggers import TriggerKind
+from agents.triggers import GateKind, TriggerKind
 
 _ENDS_WITHOUT_RUN = frozenset({OccurrenceStatus.MISSED, OccurrenceStatus.SKIPPED, OccurrenceStatus.CANCELLED})
 _TIMED = "('cron', 'interval', 'once')"
@@ -91,7 +91,7 @@ def admit_occurrence(
     now_us: int,
 ) -> Run:
     """A claimed due time becomes a pending run of its agent's current revision; what its gates saw is kept."""
-    occurrence = _held(db, occurrence_id, fence, OccurrenceStatus.PENDING)
+    occurrence = _claimed_row(db, occurrence_id, fence, OccurrenceStatus.PENDING)
     revision_id = current_revision(db, occurrence.agent_id)
     move_occurrence(db, occurrence_id, occurrence.status, OccurrenceStatus.PENDING, now_us=now_us)
     put_gate_rows(db, occurrence_id, gates, now_us=now_us)
@@ -123,12 +123,44 @@ def end_occurrence(
     """A claimed due time ends without a run."""
     if status not in _ENDS_WITHOUT_RUN or not reason:
         raise ValueError("a due time without a run ends as missed, skipped or cancelled, with a reason")
-    occurrence = _held(db, occurrence_id, fence, status)
+    occurrence = _claimed_row(db, occurrence_id, fence, status)
     move_occurrence(db, occurrence_id, occurrence.status, status, reason=reason, now_us=now_us)
     put_gate_rows(db, occurrence_id, gates, now_us=now_us)
     if status is OccurrenceStatus.SKIPPED and occurrence.trigger is not TriggerKind.MANUAL:
         count_waking(db, occurrence.agent_id, free=any(not outcome.is_open for outcome in gates))
     return get_occurrence(db, occurrence_id)
+
+
+def put_off_occurrence(
+    db: Database, occurrence_id: int, *, fence: int, until_us: int, gate: GateKind, reason: str, now_us: int
+) -> Occurrence:
+    """A claimed due time waits for a gate; it is claimed again at `until_us`, or once it is released."""
+    if not reason:
+        raise ValueError("a due time that is put off needs a reason")
+    occurrence = _claimed_row(db, occurrence_id, fence, OccurrenceStatus.SCHEDULED)
+    move_occurrence(
+        db,
+        occurrence_id,
+        occurrence.status,
+        OccurrenceStatus.SCHEDULED,
+        reason=reason,
+        held_until_us=until_us,
+        held_by=gate,
+        now_us=now_us,
+    )
+    return get_occurrence(db, occurrence_id)
+
+
+def release_rows(db: Database, *, agent_id: int | None, gate: GateKind | None) -> int:
+    """What waits for a gate is to be looked at now: of one agent or all, for one kind of gate or any."""
+    cursor = db.execute(
+        """
+        UPDATE occurrences SET held_until_us = NULL, held_by = NULL, reason = NULL
+        WHERE held_until_us IS NOT NULL AND (:agent IS NULL OR agent_id = :agent) AND (:gate IS NULL OR held_by = :gate)
+        """,
+        {"agent": agent_id, "gate": gate},
+    )
+    return int(cursor.rowcount)
 
 
 def miss_rows(db: Database, missed: Sequence[tuple[NewOccurrence, str]], *, now_us: int) -> int:
@@ -192,7 +224,7 @@ def wakings_of(db: Database, agent_id: int) -> Wakings:
     return Wakings(woken=found["woken"], free=found["woken_free"])
 
 
-def _held(db: Database, occurrence_id: int, fence: int, target: OccurrenceStatus) -> Occurrence:
+def _claimed_row(db: Database, occurrence_id: int, fence: int, target: OccurrenceStatus) -> Occurrence:
     """The due time, if the caller's claim on it still holds."""
     occurrence = get_occurrence(db, occurrence_id)
     if occurrence.status is not OccurrenceStatus.CLAIMED:

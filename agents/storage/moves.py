@@ -10,6 +10,7 @@ from sqlite_utils import Database
 from agents.core import OCCURRENCE_TRANSITIONS, RUN_TRANSITIONS, OccurrenceStatus, Run, RunStatus
 from agents.errors import Conflict
 from agents.storage.values import to_text_or_none, to_us
+from agents.triggers import GateKind
 
 
 def move_run(
@@ -54,11 +55,13 @@ def move_occurrence(
     *,
     owner: str | None = None,
     reason: str | None = None,
+    held_until_us: int | None = None,
+    held_by: GateKind | None = None,
     now_us: int,
 ) -> None:
     """Moves an occurrence that has no run yet, or raises Conflict. `current` is what the caller has just read.
 
-    Being claimed gives it an owner and a greater fence.
+    Being claimed gives it an owner and a greater fence. One that is scheduled again may be held for a gate of a kind.
     """
     if target not in OCCURRENCE_TRANSITIONS.get(current, frozenset()):
         raise occurrence_conflict(occurrence_id, current, target)
@@ -66,7 +69,7 @@ def move_occurrence(
     db.execute(
         """
         UPDATE occurrences SET status = :status, reason = :reason, owner = :owner, fence = fence + :claims,
-            claimed_us = iif(:claims, :now, claimed_us)
+            claimed_us = iif(:claims, :now, claimed_us), held_until_us = :held_until, held_by = :held_by
         WHERE id = :id
         """,
         {
@@ -74,6 +77,8 @@ def move_occurrence(
             "reason": to_text_or_none(reason),
             "owner": owner,
             "claims": claims,
+            "held_until": held_until_us,
+            "held_by": held_by,
             "now": now_us,
             "id": occurrence_id,
         },

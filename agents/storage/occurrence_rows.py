@@ -37,11 +37,17 @@ _OCCURRENCE = """
     SELECT o.*, a.name AS agent_name, r.id AS run_id
     FROM occurrences o JOIN agents a ON a.id = o.agent_id LEFT JOIN runs r ON r.occurrence_id = o.id
 """
+_WORKING = "a.paused = 0 AND a.removed_us IS NULL"
 # By this index the rows come in the order of their due times, and those that are over are not touched.
-_WAITING = """
+_WAITING = f"""
     FROM occurrences o INDEXED BY occurrences_scheduled JOIN agents a ON a.id = o.agent_id
-    WHERE o.status = 'scheduled' AND a.paused = 0 AND a.removed_us IS NULL
+    WHERE o.status = 'scheduled' AND {_WORKING}
 """
+_HELD = f"""
+    FROM occurrences o INDEXED BY occurrences_held JOIN agents a ON a.id = o.agent_id
+    WHERE o.held_until_us IS NOT NULL AND {_WORKING}
+"""
+_NOT_HELD = "(o.held_until_us IS NULL OR o.held_until_us <= :moment)"
 
 
 def insert_occurrence(
@@ -128,19 +134,32 @@ def due_by(db: Database, now: datetime, limit: int) -> list[Occurrence]:
     """Scheduled rows that are due, of agents that are neither paused nor removed, oldest first."""
     found = rows(
         db,
-        f"SELECT o.id {_WAITING} AND o.due_us <= ? ORDER BY o.due_us, o.id LIMIT ?",
-        (to_us(now), limit),
+        f"SELECT o.id {_WAITING} AND o.due_us <= :moment AND {_NOT_HELD} ORDER BY o.due_us, o.id LIMIT :limit",
+        {"moment": to_us(now), "limit": limit},
     )
     return get_occurrences(db, [value["id"] for value in found])
 
 
 def earliest_due(db: Database) -> datetime | None:
-    found = row(db, f"SELECT o.due_us {_WAITING} ORDER BY o.due_us LIMIT 1")
-    return None if found is None else from_us(found["due_us"])
+    """When the next row is to be claimed: at its due time, or once it is held no longer."""
+    due = row(db, f"SELECT o.due_us AS us {_WAITING} AND o.held_until_us IS NULL ORDER BY o.due_us LIMIT 1")
+    held = row(db, f"SELECT o.held_until_us AS us {_HELD} ORDER BY o.held_until_us LIMIT 1")
+    return min((from_us(found["us"]) for found in (due, held) if found is not None), default=None)
 
 
 def count_overdue(db: Database, before: datetime) -> int:
-    return int(scalar(db, f"SELECT count(*) {_WAITING} AND o.due_us < ?", (to_us(before),)))
+    overdue = f"SELECT count(*) {_WAITING} AND o.due_us < :moment AND {_NOT_HELD}"
+    return int(scalar(db, overdue, {"moment": to_us(before)}))
+
+
+def held_rows(db: Database, agent_id: int) -> list[Occurrence]:
+    """What waits for a gate of the agent, the row that is looked at next first."""
+    found = rows(
+        db,
+        _OCCURRENCE + " WHERE o.agent_id = ? AND o.held_until_us IS NOT NULL ORDER BY o.held_until_us, o.id",
+        (agent_id,),
+    )
+    return [occurrence_from(values) for values in found]
 
 
 def newest_dues(db: Database) -> dict[tuple[int, str], datetime]:
@@ -266,6 +285,7 @@ def occurrence_from(found: Row) -> Occurrence:
         created_at=from_us(found["created_us"]),
         claimed_at=from_us_or_none(found["claimed_us"]),
         fence=found["fence"],
+        held_until=from_us_or_none(found["held_until_us"]),
         path=from_path_or_none(found["path"]),
         content_hash=found["content_hash"],
         input=from_json_or_none(found["input"]),

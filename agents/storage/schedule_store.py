@@ -24,6 +24,7 @@ from agents.storage import due_ledger, occurrence_rows
 from agents.storage.run_rows import agent_ids_named, count_runs_since, count_unfinished
 from agents.storage.values import to_us
 from agents.storage.writer import Writer
+from agents.triggers import GateKind
 
 
 class ScheduleStore:
@@ -113,6 +114,31 @@ class ScheduleStore:
                 db, occurrence_id, fence=fence, status=status, reason=reason, gates=gates, now_us=now_us
             )
         )
+
+    async def put_off(
+        self, occurrence_id: int, *, fence: int, until: datetime, gate: GateKind, reason: str
+    ) -> Occurrence:
+        """A claimed row waits for a gate until then, or until it is released; Conflict when the claim does not hold any more."""
+        now_us = self._now_us()
+        return await self._writer.write(
+            lambda db: due_ledger.put_off_occurrence(
+                db,
+                occurrence_id,
+                fence=fence,
+                until_us=to_us(until),
+                gate=gate,
+                reason=reason,
+                now_us=now_us,
+            )
+        )
+
+    async def release(self, *, agent_id: int | None = None, gate: GateKind | None = None) -> int:
+        """What waits for a gate is due now: of one agent or of all, for one kind of gate or for any. Returns how many."""
+        return await self._writer.write(lambda db: due_ledger.release_rows(db, agent_id=agent_id, gate=gate))
+
+    async def held(self, agent_id: int) -> builtins.list[Occurrence]:
+        """What waits for one of the agent's gates, the row that is looked at next first."""
+        return await self._writer.read(lambda db: occurrence_rows.held_rows(db, agent_id))
 
     async def record_missed(self, rows: Sequence[tuple[NewOccurrence, str]]) -> int:
         """Inserts rows that are born missed, each with its reason; returns how many, without those that exist already."""

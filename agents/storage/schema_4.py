@@ -8,6 +8,7 @@ from __future__ import annotations
 
 _NEW_TABLES = (
     # (agent_id, key) is what makes a due time happen once. `key` and `path` are text or bytes: see values.py.
+    # `held_until_us`: something that happened waits for a closed gate of the kind `held_by`, and is not claimed before.
     """
     CREATE TABLE new_occurrences (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -27,9 +28,13 @@ _NEW_TABLES = (
         owner TEXT,
         claimed_us INTEGER,
         fence INTEGER NOT NULL DEFAULT 0 CHECK (fence >= 0),
+        held_until_us INTEGER CHECK (held_until_us IS NULL OR status = 'scheduled'),
+        held_by TEXT,
         created_us INTEGER NOT NULL,
         UNIQUE (agent_id, key),
         CHECK ((status = 'claimed') = (owner IS NOT NULL)),
+        CHECK ((held_until_us IS NULL) = (held_by IS NULL)),
+        CHECK (held_until_us IS NULL OR reason IS NOT NULL),
         CHECK (status NOT IN ('unverified', 'failed', 'missed', 'skipped', 'cancelled') OR reason IS NOT NULL),
         CHECK (n_due = 1 OR status = 'missed')
     ) STRICT
@@ -81,6 +86,7 @@ _NEW_TABLES = (
 _INDEXES = (
     "CREATE INDEX occurrences_by_content ON occurrences (agent_id, content_hash) WHERE content_hash IS NOT NULL",
     "CREATE INDEX occurrences_scheduled ON occurrences (due_us) WHERE status = 'scheduled'",
+    "CREATE INDEX occurrences_held ON occurrences (held_until_us) WHERE held_until_us IS NOT NULL",
     "CREATE INDEX occurrences_claimed ON occurrences (owner) WHERE status = 'claimed'",
     """
     CREATE INDEX occurrences_of_trigger ON occurrences (agent_id, trigger_key, due_us)

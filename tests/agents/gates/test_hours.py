@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.gates.hours import check_hours, in_words
+from agents.gates.hours import check_hours, in_words, next_opening
 from agents.triggers import HoursGate
 
 BERLIN = "Europe/Berlin"
@@ -74,6 +74,35 @@ def test_of_a_span_and_the_rest_of_the_day_exactly_one_is_open(start: time, end:
         return
     one, other = (HoursGate(start=a, end=b, zone=BERLIN) for a, b in ((start, end), (end, start)))
     assert check_hours(one, now).is_open != check_hours(other, now).is_open
+
+
+@given(
+    start=st.times(),
+    end=st.times(),
+    days=st.sets(st.integers(0, 6), min_size=1),
+    zone=st.sampled_from([BERLIN, "Australia/Lord_Howe", "Africa/Cairo", "UTC"]),
+    now=st.integers(1_600_000_000, 3_000_000_000).map(lambda s: datetime.fromtimestamp(s, UTC)),
+)
+def test_a_closed_gate_opens_next_after_now_and_not_before_anything_is_open(
+    start: time, end: time, days: set[int], zone: str, now: datetime
+) -> None:
+    gate = HoursGate(start=start, end=end, zone=zone, days=tuple(days))
+    if check_hours(gate, now).is_open:
+        return
+    opening = next_opening(gate, now)
+    assert opening is not None
+    assert now < opening <= now + timedelta(days=7, hours=2)
+    offsets = {(now + timedelta(hours=hours)).astimezone(ZoneInfo(zone)).utcoffset() for hours in range(172)}
+    if len(offsets) == 1:  # where the clock leaves out no hour, it is open then, and was not a moment before
+        assert check_hours(gate, opening).is_open
+        assert not check_hours(gate, opening - timedelta(microseconds=1)).is_open or start == end
+
+
+def test_a_gate_whose_start_the_clock_leaves_out_opens_after_the_gap() -> None:
+    gate = HoursGate(start=time(2, 30), end=time(5), zone=BERLIN)
+    opening = next_opening(gate, datetime(2026, 3, 29, 0, 0, tzinfo=UTC))
+    assert opening == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    assert check_hours(gate, opening).is_open
 
 
 def test_a_zone_that_vanished_from_the_system_closes_the_gate() -> None:

@@ -24,7 +24,7 @@ from agents.scheduling.alarm import Alarm
 from agents.scheduling.deciding import Decider
 from agents.scheduling.service import Scheduler
 from agents.storage import Store
-from agents.triggers import CronTrigger, Gate, GateKind, HoursGate, IntervalTrigger, Trigger, gate_key
+from agents.triggers import CronTrigger, Gate, HoursGate, IntervalTrigger, Trigger, gate_key
 from tests.agents.conftest import FakeClock
 
 OWNER = Owner(pid=1, started_at="now", boot_id="here")
@@ -71,7 +71,7 @@ class ScriptedGates:
         [gate] = agent.definition.gates
         return [
             GateOutcome(
-                gate=GateKind.HOURS,
+                gate=gate.check,
                 key=gate_key(gate),
                 is_open=self.is_open,
                 detail="it is open" if self.is_open else "it is closed",

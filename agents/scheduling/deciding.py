@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from functools import partial
 
 from agents.clock import Clock
@@ -68,6 +68,10 @@ class Decider:
         self._on_put_off = on_put_off
         self._gates_timeout_s = gates_timeout_s
         self._room = asyncio.Semaphore(at_once)
+        self._room_at_gates = asyncio.Semaphore(
+            at_once
+        )  # of its own: slow gates hold up no agent without any
+        self._admitting = asyncio.Lock()
         self._lines: dict[int, list[Claimed]] = defaultdict(list)  # by agent, the oldest first
         self._workers: dict[int, asyncio.Task[None]] = {}
         self._problem: str | None = None
@@ -110,7 +114,7 @@ class Decider:
     async def _work(self, agent_id: int) -> None:
         line = self._lines[agent_id]
         while line:
-            async with self._room:
+            async with self._room_at_gates if line[0].agent.definition.gates else self._room:
                 if not await self._handle(line[0]):
                     return
             line.pop(0)
@@ -175,12 +179,23 @@ class Decider:
             reason = f"Its gate was closed: {closed.detail.rstrip('.')}."
             await self._end(item, OccurrenceStatus.SKIPPED, reason, outcomes)
             return
-        if replaces:
-            await self._house.replace(item.agent.id)
-        run = await self._store.admit(
-            item.occurrence.id, fence=item.occurrence.fence, gates=outcomes, not_before=item.not_before
-        )
+        reason = await self._admit(item, outcomes, replaces=replaces)
+        if reason is not None:
+            await self._end(item, OccurrenceStatus.SKIPPED, reason, outcomes)
+
+    async def _admit(self, item: Claimed, outcomes: Sequence[GateOutcome], *, replaces: bool) -> str | None:
+        """Makes the run. Else says why it is one too many by now: counting and admitting are one, for all agents together."""
+        async with self._admitting:
+            reason = await self._too_many(item.agent)
+            if reason is not None:
+                return reason
+            if replaces:
+                await self._house.replace(item.agent.id)
+            run = await self._store.admit(
+                item.occurrence.id, fence=item.occurrence.fence, gates=outcomes, not_before=item.not_before
+            )
         await self._on_admitted(run)
+        return None
 
     async def _meets(self, item: Claimed) -> tuple[bool, str | None]:
         """Whether it takes the place of unfinished runs, and why it is skipped for them."""
@@ -241,4 +256,4 @@ class Decider:
 
 def start_of_day(now: datetime) -> datetime:
     """When the user's calendar day began, by the machine's own zone."""
-    return now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    return datetime.combine(now.astimezone().date(), time()).astimezone()  # by the offset of then, not of now

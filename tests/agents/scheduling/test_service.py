@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from agents.clock import SystemClock
 from agents.core import NewOccurrence, OccurrenceStatus
 from agents.errors import DiskFull
 from agents.policies import Budget, Misfire, MisfirePolicy, Overlap, OverlapPolicy, RunPolicy
+from agents.scheduling.deciding import AT_ONCE, start_of_day
 from agents.scheduling.watchdog import IncidentKind, Watchdog
 from agents.storage import Store
 from agents.triggers import (
@@ -334,6 +336,20 @@ async def test_a_slow_gate_holds_up_nobody_else(bench: Bench) -> None:
     assert [run.agent_name for run in bench.admitted] == ["Quick", "Slow"]
 
 
+async def test_however_many_gates_are_slow_an_agent_without_any_is_not_held_up(bench: Bench) -> None:
+    await bench.start()
+    for index in range(AT_ONCE + 4):
+        await bench.add(definition(every(900), name=f"Slow {index}", gates=(ALWAYS,)))
+        bench.gates.hold[f"Slow {index}"] = asyncio.Event()
+    await bench.add(definition(every(900), name="Without"))
+    bench.clock.advance(900)
+    async with asyncio.timeout(10):
+        while not bench.admitted:
+            bench.scheduler.poke()
+            await asyncio.sleep(0.01)
+    assert [run.agent_name for run in bench.admitted] == ["Without"]
+
+
 async def test_a_gate_that_breaks_ends_its_due_time_and_not_the_scheduler(bench: Bench) -> None:
     await bench.start()
     await bench.add(definition(every(900), gates=(ALWAYS,)))
@@ -365,6 +381,37 @@ async def test_no_more_runs_than_the_house_may_have_in_a_day(bench: Bench) -> No
     rows = await bench.rows()
     assert [row.status for row in rows] == [PENDING, SKIPPED]
     assert (rows[1].reason or "").startswith("All agents together may run 1 time a day")
+
+
+async def test_agents_that_are_due_at_the_same_moment_do_not_slip_past_the_houses_limit_together(
+    bench: Bench,
+) -> None:
+    await bench.start()
+    bench.house.house_budget = Budget(runs_per_day=1)
+    for index in range(8):
+        await bench.add(definition(every(900), name=f"Agent {index}"))
+    await bench.pass_time(900)
+    assert Counter(await bench.statuses()) == {PENDING: 1, SKIPPED: 7}
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system sets no time zone for one process")
+@pytest.mark.parametrize(
+    ("now", "began"),
+    [
+        (datetime(2026, 3, 29, 12, tzinfo=UTC), datetime(2026, 3, 28, 23, tzinfo=UTC)),
+        (datetime(2026, 10, 25, 12, tzinfo=UTC), datetime(2026, 10, 24, 22, tzinfo=UTC)),
+        (datetime(2026, 7, 1, 23, tzinfo=UTC), datetime(2026, 7, 1, 22, tzinfo=UTC)),
+    ],
+    ids=["clocks went forward", "clocks went back", "past midnight"],
+)
+def test_a_day_begins_at_the_users_midnight_also_when_the_clocks_change(
+    monkeypatch: pytest.MonkeyPatch, now: datetime, began: datetime
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        assert start_of_day(now) == began
+    time.tzset()
 
 
 async def test_while_all_agents_are_stopped_due_times_end_with_that_reason(bench: Bench) -> None:

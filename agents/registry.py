@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from agents import contract, views
@@ -40,6 +40,7 @@ from agents.triggers import TriggerKind, WebhookTrigger, trigger_key
 from agents.watching.service import FileTriggerService
 
 FIRST_START_DONE = "built_in_agents_added"
+ZONE_STANDS = timedelta(minutes=1)
 TIMED = frozenset({TriggerKind.CRON, TriggerKind.INTERVAL, TriggerKind.ONCE})
 
 
@@ -67,6 +68,7 @@ class Registry:
         self._clock = clock
         self._home = home
         self._forget_prompts = forget_prompts
+        self._zone_known: tuple[str, datetime] | None = None  # and when it was read
 
     async def add_built_in(self) -> None:
         """In a new home: the agents that ship, paused until folders are chosen. Once only, so a removed one stays away."""
@@ -244,8 +246,11 @@ class Registry:
         check_chains([*others, definition])
 
     async def _zone(self) -> str:
-        """The user's time zone as it is now: a laptop travels."""
-        return await asyncio.to_thread(local_zone)
+        """The user's time zone as it was a minute ago at most: a laptop travels, and each change of a run asks."""
+        now = self._clock.now()
+        if self._zone_known is None or abs(now - self._zone_known[1]) > ZONE_STANDS:
+            self._zone_known = (await asyncio.to_thread(local_zone), now)
+        return self._zone_known[0]
 
     async def _set_paused(self, name: str, paused: bool) -> contract.AgentInfo:
         agent = await self._store.agents.get(name)

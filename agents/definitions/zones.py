@@ -18,7 +18,8 @@ _TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 def local_zone() -> str:
     """The IANA name of the computer's time zone; UTC where the system names none. Reads the system's settings."""
     try:
-        name = tzlocal.get_localzone_name()
+        # Anew, since a laptop travels and the library remembers. A copied /etc/localtime has no name.
+        name = tzlocal.reload_localzone().key or ""
         check_zone(name)
     except (LookupError, ValueError, OSError):  # settings that contradict each other, or name no zone
         return "UTC"

@@ -270,6 +270,19 @@ def test_the_zone_of_the_computer_is_one_that_can_be_read_back():
     assert definition.timed_triggers[0] == CronTrigger(schedule="0 8 * * 1-5", zone=local_zone())
 
 
+def test_a_computer_that_names_no_zone_counts_by_utc_and_one_that_travels_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Chatham")
+    assert local_zone() == "Pacific/Chatham"
+    monkeypatch.setenv("TZ", "Europe/Lisbon")
+    assert local_zone() == "Europe/Lisbon"
+    monkeypatch.setenv("TZ", "Nowhere/Land")
+    assert local_zone() == "UTC"
+    monkeypatch.undo()
+    local_zone()  # the library remembers the last one it was asked for
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

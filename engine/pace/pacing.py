@@ -130,7 +130,15 @@ class _Shape:
     def forget_if_old(self, now: float) -> None:
         if self._measured_s is not None and now - self._measured_s > _FRESH_S:
             self._measured_s = None
-            self.forget()
+            self.recent.clear()
+            self._lately = _Lately()
+            self._odd = self._cost_of_fewer = self.trial = None
+            # it was the right choice before the pause: only a sign calls for a trial at once
+            self._seeks, self._next_s = False, now + _RETRY_S
+
+    def touch(self, now: float) -> None:
+        """A batch of the kind was computed: what is known of it stays fresh."""
+        self._measured_s = now
 
     def learn(self, n_tokens: int, wall_s: float, now: float) -> None:
         """A batch with n_threads."""
@@ -301,6 +309,7 @@ class ThreadGovernor:
         shape = self._shape(n_tokens, background)
         now = self._now()
         if shape.trial is not None and n_threads == shape.trial.n_threads:
+            shape.touch(now)
             if shape.trial.add(n_tokens, wall_s):
                 shape.judge(now)
         elif n_threads == shape.n_threads:

@@ -139,12 +139,12 @@ class Dispatcher:
         return not self._stopping and self._holding.everything is None
 
     def _busy(self) -> frozenset[int]:
-        """Agents of which as many runs are in work as may be side by side, or one still waits in the ledger though it was taken."""
+        """Agents of which as many runs are in work as may be side by side, or one may wait in the ledger though it was taken."""
         at_work = Counter(execution.run.agent_id for execution in self.executions.values())
         return frozenset(
             execution.run.agent_id
             for execution in self.executions.values()
-            if not execution.has_begun or at_work[execution.run.agent_id] >= execution.side_by_side
+            if not execution.is_at_work or at_work[execution.run.agent_id] >= execution.side_by_side
         )
 
     async def _execution_of(self, run: Run) -> Execution | None:
@@ -195,6 +195,9 @@ class Dispatcher:
             self._note_trouble(problem)
         except (Conflict, NotFound):
             log.info("run %d had its last row", execution.run.id)
+        except Exception:  # the same bug again: the ledger is to be told without asking anybody else
+            log.exception("run %d could not even fail", execution.run.id)
+            self._owed[execution.run.id] = INTERNAL_ERROR
         else:
             await self._told(run, NotifyPolicy.FAILED)
 

@@ -36,6 +36,11 @@ class Execution:
         self.is_given_back = False
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether its row says so. Before its work has begun, and from its end on, the row may be pending and must not be taken."""
+        return self.has_begun and not (self.task is not None and self.task.done())
+
+    @property
     def side_by_side(self) -> int:
         """How many runs of its agent may be in work at once."""
         overlap = self.definition.policy.overlap
@@ -70,5 +75,6 @@ class Execution:
             await asyncio.sleep(min(max(self.work_time.left_s, 0.01), 1.0))
 
     def _end(self) -> None:
-        if self.task is not None:
+        # Once: a second one would interrupt what the first lets finish, such as writing down what was spent.
+        if self.task is not None and not self.task.cancelling():
             self.task.cancel()

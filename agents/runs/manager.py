@@ -34,6 +34,7 @@ CANCELLED_BY_USER = "Cancelled by you."
 REPLACED = "Replaced by a newer run."
 CANCEL_WAIT_S = 10.0
 PARK_WAIT_S = 1.8  # the computer goes to sleep two seconds after it said so
+WAITING = frozenset({RunStatus.PENDING, RunStatus.WAITING})
 _PAUSED = "the surroundings hold it"
 
 log = logging.getLogger(__name__)
@@ -187,11 +188,12 @@ class RunManager:
             execution.cancel(reason)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(execution.ended.wait(), CANCEL_WAIT_S)
-        elif not self._dispatcher.cancel_owed(run_id, reason):
+            run = await self._store.runs.get(run_id)
+        is_owed = self._dispatcher.cancel_owed(run_id, reason)
+        if not is_owed and run_id not in self._dispatcher.executions and run.status in WAITING:
+            # Also one whose work had just ended and was given back, or is to be tried again.
             run = await self._store.runs.cancel_pending(run_id, reason)
             await self._told(run, NotifyPolicy.NEVER)
-            return run
-        run = await self._store.runs.get(run_id)
         if run.status.is_final and run.status is not RunStatus.CANCELLED:
             raise Conflict(f"Run {run_id} has just {run.status.value}; there is nothing to cancel.")
         return run

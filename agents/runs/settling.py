@@ -70,7 +70,9 @@ class Settler:
                 # Not this document's fault: its run waits, with all others of the agent, until the model is tried again.
                 self._on_set_aside(run.agent_id, str(why))
                 return await self._store.runs.give_back(run.id)
-            case StoreProblem() | Conflict() | NotFound() as problem:
+            case StoreProblem() as problem:
+                raise problem
+            case (Conflict() | NotFound()) as problem if not execution.has_begun:
                 raise problem
             case (HearthError() | EngineError()) as error:
                 log.warning("run %d failed: %s", run.id, error.code)

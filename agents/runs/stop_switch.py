@@ -50,6 +50,8 @@ class StopSwitch:
         await self._notes.set(STOPPED_KEY, json.dumps(plain))
 
     async def resume(self) -> None:
-        """Lets the agents go on; not before that is on the disk."""
+        """Lets the agents go on; not before that is on the disk, and not if somebody stopped them again meanwhile."""
+        before = self.stopped
         await self._notes.set(STOPPED_KEY, "")
-        self.stopped = None
+        if self.stopped is before:
+            self.stopped = None

@@ -14,7 +14,7 @@ from agents.policies import Budget, Overlap, OverlapPolicy, PowerClass, Retry, R
 from agents.runs.context import RunContext
 from agents.runs.manager import REPLACED
 from agents.runs.retrying import GIVE_UP_AFTER
-from agents.runs.stop_switch import STOPPED
+from agents.runs.stop_switch import STOPPED, StopSwitch
 from agents.storage import Store
 from agents.triggers import TriggerKind
 from engine.core import Priority
@@ -355,3 +355,26 @@ async def test_an_agent_whose_runs_fail_ten_times_in_a_row_is_paused_and_says_so
         assert "The model is out of order." in sentence
         assert [incident.kind for incident in await store.incidents.list(10)] == ["agent_given_up"]
         assert (await store.runs.get(runs[GIVE_UP_AFTER].id)).status is RunStatus.PENDING
+
+
+async def test_agents_that_are_stopped_while_they_are_let_go_on_stay_stopped(clock: FakeClock) -> None:
+    written: list[str] = []
+    gate = asyncio.Event()
+
+    class SlowNotes:
+        async def get(self, key: str) -> str | None:
+            return None
+
+        async def set(self, key: str, value: str) -> None:
+            await gate.wait()
+            written.append(value)
+
+    switch = StopSwitch(SlowNotes(), clock)
+    resuming = asyncio.create_task(switch.resume())
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(switch.stop())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(resuming, stopping)
+    assert written[-1]
+    assert switch.stopped is not None

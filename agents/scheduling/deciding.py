@@ -82,6 +82,11 @@ class Decider:
         return self._problem
 
     @property
+    def in_hand(self) -> list[int]:
+        """The ids of claimed due times that are not decided yet."""
+        return [item.occurrence.id for line in self._lines.values() for item in line]
+
+    @property
     def n_waiting(self) -> int:
         """Claimed due times that are not decided yet."""
         return sum(len(line) for line in self._lines.values())

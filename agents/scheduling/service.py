@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agents.clock import Clock
 from agents.core import Agent, FileState, NewOccurrence, Occurrence, Owner
-from agents.errors import StoreProblem
+from agents.errors import NotFound, StoreProblem
 from agents.scheduling.alarm import Alarm
 from agents.scheduling.arming import TIMED, Arming
 from agents.scheduling.deciding import Claimed, Decider
@@ -74,6 +74,7 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._opened = False
+        self._recovered = False
         self._dirty = True  # the future rows may not be what they should
         self._replan = (
             True  # and some may lie too far ahead, also since the clock was set back while nobody looked
@@ -126,6 +127,7 @@ class Scheduler:
                 self._changing = asyncio.Lock()
         await self._decider.stop()
         self._decider.retry()
+        self._recovered = False  # what the old task claimed, and could not hand over, belongs to nobody
         self._dirty = True
         self._begin()
 
@@ -180,7 +182,10 @@ class Scheduler:
             for trigger in agent.definition.triggers
             if trigger.on is kind and where(trigger)
         ]
-        made = [await self.announce(row) for row in rows]
+        made = []
+        for row in rows:
+            with contextlib.suppress(NotFound):  # its agent has just been removed; others wait for it too
+                made.append(await self.announce(row))
         return [row for row in made if row is not None]
 
     async def next_due_of(self, agent_id: int) -> datetime | None:
@@ -224,6 +229,7 @@ class Scheduler:
         """Claims whatever is due and returns in how many seconds to look again."""
         now = self._clock.now()
         self._notice_clock()
+        await self._recover()
         await self._open()
         self._decider.retry()
         await self._release_held()
@@ -238,13 +244,19 @@ class Scheduler:
         least_s = MIN_WAIT_S if claimed or wait_s > 0 else BUSY_WAIT_S
         return max(least_s, min(wait_s, self._look_s))
 
-    async def _open(self) -> None:
-        """Once: takes back what a dead runtime had claimed, and announces the start."""
-        if self._opened:
+    async def _recover(self) -> None:
+        """At the start, and after a restart: takes back what is claimed and in nobody's hands."""
+        if self._recovered:
             return
-        freed = await self._store.recover(self._owner)
+        freed = await self._store.recover(self._owner, in_hand=self._decider.in_hand)
         if freed:
             log.info("%d due times go on after an unclean end", len(freed))
+        self._recovered = True
+
+    async def _open(self) -> None:
+        """Once: announces the start."""
+        if self._opened:
+            return
         await self.happened(TriggerKind.START, str(self._owner))
         self._released.add(None)
         self._opened = True
@@ -256,8 +268,13 @@ class Scheduler:
 
     async def _reconcile(self, now: datetime) -> None:
         replan = self._replan
-        self._dirty = not await self._arming.reconcile(now, replan=replan)
-        self._replan = False
+        self._dirty = self._replan = False  # before it: what comes up meanwhile asks for another one
+        try:
+            is_done = await self._arming.reconcile(now, replan=replan)
+        except BaseException:
+            self._dirty, self._replan = True, self._replan or replan
+            raise
+        self._dirty = self._dirty or not is_done
         self._reconciled_s = self._clock.monotonic()
 
     def _notice_clock(self) -> None:

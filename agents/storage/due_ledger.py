@@ -195,10 +195,17 @@ def announce_row(
     return get_occurrence(db, occurrence_id)
 
 
-def recover_rows(db: Database, owner: str, *, now_us: int) -> list[Occurrence]:
-    """What another runtime had claimed and not decided waits to be claimed again."""
-    found = rows(db, "SELECT id FROM occurrences WHERE status = 'claimed' AND owner <> ?", (owner,))
-    ids = [int(values["id"]) for values in found]
+def recover_rows(
+    db: Database, owner: str, *, in_hand: Collection[int] | None, now_us: int
+) -> list[Occurrence]:
+    """What another runtime had claimed and not decided waits to be claimed again; so does what `owner` has lost hold of."""
+    found = rows(db, "SELECT id, owner FROM occurrences WHERE status = 'claimed'")
+    held = None if in_hand is None else set(in_hand)
+    ids = [
+        int(values["id"])
+        for values in found
+        if values["owner"] != owner or (held is not None and values["id"] not in held)
+    ]
     for occurrence_id in ids:
         move_occurrence(
             db, occurrence_id, OccurrenceStatus.CLAIMED, OccurrenceStatus.SCHEDULED, now_us=now_us

@@ -161,10 +161,14 @@ class ScheduleStore:
             lambda db: due_ledger.announce_row(db, new, file_states=file_states, files=files, now_us=now_us)
         )
 
-    async def recover(self, owner: Owner) -> builtins.list[Occurrence]:
-        """At start: what another runtime had claimed is scheduled again."""
+    async def recover(
+        self, owner: Owner, *, in_hand: Collection[int] | None = None
+    ) -> builtins.list[Occurrence]:
+        """What another runtime had claimed is scheduled again; with `in_hand`, so is what this one claimed and is not in it."""
         now_us = self._now_us()
-        return await self._writer.write(lambda db: due_ledger.recover_rows(db, str(owner), now_us=now_us))
+        return await self._writer.write(
+            lambda db: due_ledger.recover_rows(db, str(owner), in_hand=in_hand, now_us=now_us)
+        )
 
     # --- what decisions need ---
 

@@ -15,6 +15,7 @@ from agents.clock import SystemClock
 from agents.core import NewOccurrence, OccurrenceStatus
 from agents.errors import DiskFull
 from agents.policies import Budget, Misfire, MisfirePolicy, Overlap, OverlapPolicy, RunPolicy
+from agents.scheduling.arming import Arming
 from agents.scheduling.deciding import AT_ONCE, start_of_day
 from agents.scheduling.watchdog import IncidentKind, Watchdog
 from agents.storage import Store
@@ -551,6 +552,73 @@ async def test_a_scheduler_that_hangs_goes_on_after_a_restart_with_what_it_held(
     await bench.scheduler.restart()
     await bench.look()
     assert await bench.statuses() == [PENDING]
+
+
+async def test_a_due_time_that_was_claimed_by_a_task_that_hung_right_after_is_not_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.start()
+    await bench.add(definition(every(900)))
+    claim = bench.store.schedule.claim
+    claimed = asyncio.Event()
+
+    async def claim_and_hang(*values: object, **named: object) -> None:
+        await claim(*values, **named)  # type: ignore[arg-type]
+        claimed.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store.schedule, "claim", claim_and_hang)
+        bench.clock.advance(900)
+        bench.scheduler.poke()
+        await asyncio.wait_for(claimed.wait(), 10)
+    assert await bench.statuses() == [OccurrenceStatus.CLAIMED]
+    await bench.scheduler.restart()
+    await bench.look_anew()
+    assert await bench.statuses() == [PENDING]
+
+
+async def test_what_is_in_the_hands_of_the_decider_stays_there_through_a_restart(bench: Bench) -> None:
+    await bench.start()
+    await bench.add(definition(every(900), gates=(ALWAYS,)))
+    hold = bench.gates.hold["Writer"] = asyncio.Event()
+    bench.clock.advance(900)
+    async with asyncio.timeout(10):
+        while not bench.gates.asked:
+            bench.scheduler.poke()
+            await asyncio.sleep(0.01)
+    await bench.scheduler.restart()
+    hold.set()
+    await bench.look_anew()
+    assert [(row.status, row.fence) for row in await bench.rows()] == [(PENDING, 1)]
+
+
+async def test_a_gap_that_is_noticed_while_the_future_is_planned_is_not_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.start()
+    await bench.add(definition(every(900)))
+    replanned: list[bool] = []
+    reconcile = Arming.reconcile
+
+    async def slow(self: Arming, now: datetime, *, replan: bool = False) -> bool:
+        replanned.append(replan)
+        if len(replanned) == 1:
+            await bench.scheduler.after_gap("sleep")
+        return await reconcile(self, now, replan=replan)
+
+    monkeypatch.setattr(Arming, "reconcile", slow)
+    await bench.refresh()
+    await bench.look_anew()
+    assert replanned == [False, True]
+
+
+async def test_a_wake_reaches_everybody_though_one_agent_was_removed_a_moment_ago(bench: Bench) -> None:
+    await bench.start()
+    gone = await bench.add(definition(WakeTrigger(), name="Gone"))
+    await bench.add(definition(WakeTrigger(), name="Stays"))
+    await bench.store.agents.remove(gone.id)
+    assert [row.agent_name for row in await bench.scheduler.happened(TriggerKind.WAKE, "1")] == ["Stays"]
 
 
 async def test_a_thousand_due_times_in_the_same_second_each_run_once(bench: Bench) -> None:

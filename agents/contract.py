@@ -222,6 +222,9 @@ class AgentInfo(_Answer):
     folders: list[str]
     patterns: list[str]
     problem: str | None = None  # why it can't work at the moment: a folder is missing
+    waits: str | None = (
+        None  # for which gate something that happened waits: "Waits until the computer is plugged in."
+    )
     waiting: int = 0  # runs that are pending or running
     running: int = 0  # of them
     succeeded: int = 0

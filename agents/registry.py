@@ -277,6 +277,7 @@ class Registry:
             counts=await self._store.runs.agent_counts(agent.id),
             last_run=await self._store.runs.last_run(agent.id),
             problem=self._problem(agent),
+            waits=await self._waits(agent),
             next_due=await self._next_due(agent.id),
             wakings=await self._store.schedule.wakings(agent.id),
             zone=await self._zone(),
@@ -287,6 +288,12 @@ class Registry:
         """Why it can't work at the moment. One that is woken by no file needs no folder to watch."""
         watching = self._triggers.problem(agent.id) if agent.definition.file_triggers else None
         return watching or self._runs.problem(agent.id)
+
+    async def _waits(self, agent: Agent) -> str | None:
+        """Why something that happened does not become a run yet."""
+        if agent.paused or not agent.definition.gates:
+            return None
+        return next((row.reason for row in await self._store.schedule.held(agent.id)), None)
 
     async def _next_due(self, agent_id: int) -> datetime | None:
         armed = await self._store.schedule.armed(agent_id)

@@ -29,7 +29,11 @@ def describe_agents(found: list[AgentInfo]) -> str:
     right = [number for number, name in enumerate(cells) if name in ("WAITING", "DONE", "FAILED")]
     rows = list(zip(*cells.values(), strict=True))
     text = table(list(cells), rows, right=right, columns=terminal_columns())
-    problems = [f"{agent.name}: {said}" for agent in found if (said := agent.problem or agent.paused_reason)]
+    problems = [
+        f"{agent.name}: {said}"
+        for agent in found
+        if (said := agent.problem or agent.paused_reason or agent.waits)
+    ]
     return "\n".join([text, *problems])
 
 
@@ -70,6 +74,7 @@ def describe_agent(agent: AgentDetail) -> str:
         *(("gates" if not number else "", each) for number, each in enumerate(agent.gates)),
         *(("policies" if not number else "", each) for number, each in enumerate(agent.policies)),
         *([("next due", agent.next_due_words)] if agent.next_due_words else []),
+        *([("waits", agent.waits)] if agent.waits else []),
         *([("woke", describe_wakings(agent))] if agent.woken else []),
         *([("folders", ", ".join(agent.folders) or "none chosen")] if agent.kind == "digest" else []),
         *([("files", ", ".join(agent.patterns))] if agent.patterns else []),

@@ -48,15 +48,21 @@ def agent_view(agent: AgentInfo, now: datetime) -> AgentView:
         last_run=_last_run(agent, now),
         last_run_id=agent.last_run.id if agent.last_run else None,
         wakes=(*(agent.triggers if agent.kind != "digest" else ()), *agent.gates),
-        next_due=f"Next due {words.due_time(agent.next_due, now)}"
-        if agent.next_due and not agent.paused
-        else "",
+        next_due=_next_due(agent, now),
         wakings=f"woke {agent.woken:,}×, {agent.free:,} free" if agent.woken else "",
         asks_for_folders=asks_for_folders(agent),
         paused=agent.paused,
         can_run=not asks_for_folders(agent) and not agent.paused,
         run_tooltip="It is paused; resume it first." if agent.paused else "",
     )
+
+
+def _next_due(agent: AgentInfo, now: datetime) -> str:
+    """What happened and waits for a gate comes first."""
+    if agent.paused:
+        return ""
+    due = f"Next due {words.due_time(agent.next_due, now)}" if agent.next_due else ""
+    return " ".join(filter(None, (agent.waits, due)))
 
 
 def asks_for_folders(agent: AgentInfo) -> bool:

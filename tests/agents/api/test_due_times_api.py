@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -94,6 +95,19 @@ async def test_a_hooks_call_becomes_one_due_time_however_often_it_is_repeated(ho
     assert (row["agent"], row["n_due"]) == ("Morning page", 1)
     detail = await house.get(f"/v1/occurrences/{row['id']}")
     assert detail["id"] == row["id"]
+
+
+async def test_a_call_outside_an_agents_hours_waits_and_the_agent_says_until_when(house: House) -> None:
+    in_two_days = f"{datetime.now(UTC) + timedelta(days=2):%a}".lower()
+    hours = f"{{check: hours, from: '00:00', to: '23:59', zone: UTC, days: [{in_two_days}]}}"
+    await added(house, MORNING.replace("check: ac_power", hours))
+    await house.post("/v1/hooks/build", {"commit": "abc"}, status=202)
+    async with asyncio.timeout(10):
+        while (waits := (await house.get("/v1/agents/Morning%20page"))["waits"]) is None:
+            await asyncio.sleep(0.02)
+    assert waits.startswith("Waits until ")
+    [row] = await called(house)
+    assert (row["status"], row["reason"]) == ("scheduled", waits)
 
 
 async def test_calls_without_a_key_are_each_their_own(house: House) -> None:

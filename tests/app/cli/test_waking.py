@@ -77,6 +77,12 @@ def test_an_agent_that_was_paused_by_hearth_says_why(hearth: Hearth, fake: Scrip
     assert "every weekday at 08:00" in out
 
 
+def test_an_agent_for_which_something_waits_says_so(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.agents["Morning page"] = a_writer(waits="Waits until the computer is plugged in.")
+    assert "Morning page: Waits until the computer is plugged in." in hearth("agents", "list").out
+    assert "Waits until the computer is plugged in." in hearth("agents", "show", "Morning page").out
+
+
 def test_adding_an_agent_answers_with_its_next_due_time(
     hearth: Hearth, fake: ScriptedRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

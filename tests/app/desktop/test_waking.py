@@ -68,6 +68,15 @@ def test_an_agent_that_hearth_paused_says_why_and_is_not_told_as_due() -> None:
     assert (view.state, view.problem, view.next_due) == ("Paused", "It failed ten times in a row.", "")
 
 
+def test_an_agent_for_which_something_waits_says_so_and_is_not_in_trouble() -> None:
+    waits = "Waits until the computer is plugged in."
+    view = agent_view(a_writer(waits=waits), NOW)
+    assert view.next_due.startswith(f"{waits} Next due ")
+    assert (view.state, view.problem) == ("On", "")
+    assert agent_view(a_writer(waits=waits, next_due=None), NOW).next_due == waits
+    assert agent_view(a_writer(waits=waits, paused=True), NOW).next_due == ""
+
+
 def test_due_times_are_told_by_the_day() -> None:
     noon = NOW.astimezone().replace(hour=12, minute=0)
     assert words.due_time(noon.replace(hour=14, minute=2), noon) == "today 14:02"

@@ -15,6 +15,9 @@ from agents.storage.retention import Forgotten, Retention
 
 LIMITS_KEY = "history_limits"
 MAX_DAYS = 36_500
+SPARED = timedelta(
+    days=2
+)  # limits an hour and a day are counted from what was done: the size must not undo them
 MIN_BYTES = 50_000_000  # less would forget what was done a moment ago
 
 log = logging.getLogger(__name__)
@@ -64,10 +67,13 @@ class History:
     async def tidy(self) -> Forgotten:
         """Forgets what lies beyond the limits."""
         limits = await self.limits()
+        now = self._clock.now()
         older_than = None
         if limits.keep_days is not None:
-            older_than = self._clock.now() - timedelta(days=limits.keep_days)
-        forgotten = await self._retention.prune(older_than=older_than, keep_bytes=limits.keep_bytes)
+            older_than = now - timedelta(days=limits.keep_days)
+        forgotten = await self._retention.prune(
+            older_than=older_than, keep_bytes=limits.keep_bytes, spare_since=now - SPARED
+        )
         if forgotten != Forgotten():
             log.info(
                 "forgot %d runs, the steps' outputs of %d runs and %d due times without a run",

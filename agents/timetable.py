@@ -135,9 +135,15 @@ class Timetable:
     ) -> bool | None:
         """Has new versions of files looked at before they become a run: True when it is new, None when nothing has to be looked at."""
         agent = self._agents.get(new.agent_id)
-        if agent is None or not is_looked_at(agent):
+        if agent is None or not await self._is_looked_at(agent):
             return None
         return await self.scheduler.announce(new, file_states=states, files=files) is not None
+
+    async def _is_looked_at(self, agent: Agent) -> bool:
+        """Whether something is asked before the agent's files become runs."""
+        if agent.definition.gates or counts_runs(agent.definition.policy.budget):
+            return True
+        return counts_runs(await self._runs.house_budget.budget())
 
     async def _admitted(self, run: Run) -> None:
         self._bus.publish(contract.RunChanged(run=views.run_info(run)))
@@ -156,7 +162,5 @@ class Timetable:
             log.warning("an incident (%s) could not be recorded: %s", kind.value, problem.code)
 
 
-def is_looked_at(agent: Agent) -> bool:
-    """Whether something is asked before the agent's files become runs."""
-    budget = agent.definition.policy.budget
-    return bool(agent.definition.gates) or budget.runs_per_hour is not None or budget.runs_per_day is not None
+def counts_runs(budget: Budget) -> bool:
+    return budget.runs_per_hour is not None or budget.runs_per_day is not None

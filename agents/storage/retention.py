@@ -63,18 +63,29 @@ class Retention:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def prune(self, *, older_than: datetime | None = None, keep_bytes: int | None = None) -> Forgotten:
+    async def prune(
+        self,
+        *,
+        older_than: datetime | None = None,
+        keep_bytes: int | None = None,
+        spare_since: datetime | None = None,
+    ) -> Forgotten:
         """Forgets what ended before `older_than`; and, while the rows take more than `keep_bytes`, the oldest of the rest too.
 
-        A run whose steps lost their outputs can still be read, but not be replayed.
+        For the size's sake no run that ended after `spare_since` is forgotten; its steps' outputs may be. A run whose steps lost their outputs can still be read, but not be replayed.
         """
         forgotten = Forgotten()
         if older_than is not None:
             for forget in (_forget_runs, _forget_dues):
                 forgotten = await self._all(forget, to_us(older_than), forgotten)
         if keep_bytes is not None:
-            for forget in (_forget_outputs, _forget_runs, _forget_dues):
-                forgotten = await self._all(forget, None, forgotten, keep_bytes=keep_bytes)
+            spared = _ANY_TIME if spare_since is None else to_us(spare_since)
+            for forget, before in (
+                (_forget_outputs, _ANY_TIME),
+                (_forget_runs, spared),
+                (_forget_dues, spared),
+            ):
+                forgotten = await self._all(forget, before, forgotten, keep_bytes=keep_bytes)
         return forgotten
 
     async def used_bytes(self) -> int:
@@ -84,7 +95,7 @@ class Retention:
     async def _all(
         self,
         forget: Callable[[Database, int], Forgotten],
-        before: int | None,
+        before_us: int,
         so_far: Forgotten,
         *,
         keep_bytes: int | None = None,
@@ -94,7 +105,7 @@ class Retention:
         def job(db: Database) -> Forgotten:
             if keep_bytes is not None and _used_bytes(db) <= keep_bytes:
                 return Forgotten()
-            return forget(db, _ANY_TIME if before is None else before)
+            return forget(db, before_us)
 
         while True:
             batch = await self._writer.write(job)

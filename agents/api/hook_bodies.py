@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from agents.errors import UsageProblem
 
 MAX_HOOK_BYTES = 65_536
+MAX_HOOK_LEVELS = 100  # a run tells its model about each level
 BODY_TIMEOUT_S = 10.0
 
 
@@ -29,10 +30,19 @@ async def read_hook_body(request: Request) -> Any:
     if not raw.strip():
         return None
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
+        value = json.loads(raw)
+        # What Python takes and JSON does not know: NaN, numbers beyond a float's range, half of a surrogate pair.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise UsageProblem("The body is not JSON; send JSON, or nothing.") from None
+    if _is_deeper(value, MAX_HOOK_LEVELS):
+        raise UsageProblem(f"A hook takes {MAX_HOOK_LEVELS} levels of JSON at most; send it flatter.")
+    return value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity, which JSON does not know
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects stand in each other more often than that."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)

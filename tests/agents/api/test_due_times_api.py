@@ -77,7 +77,17 @@ async def test_an_agent_without_a_timed_trigger_has_no_next_due_times(house: Hou
     assert (await house.get("/v1/agents/nobody/next", status=404))["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize("query", ["n=0", "n=10001", "start=tomorrow", "start=2027-03-27T00:00:00"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "n=0",
+        "n=10001",
+        "start=tomorrow",
+        "start=2027-03-27T00:00:00",
+        "start=0001-01-01T00:00:00%2B14:00",
+        "start=9999-12-31T23:59:00-14:00",
+    ],
+)
 async def test_questions_about_due_times_have_bounds(house: House, query: str) -> None:
     await added(house, MORNING)
     await house.get(f"/v1/agents/Morning%20page/next?{query}", status=422)
@@ -124,6 +134,9 @@ async def test_calls_without_a_key_are_each_their_own(house: House) -> None:
         ("build", b"{", 400, "The body is not JSON"),
         ("build", b"NaN", 400, "The body is not JSON"),
         ("build", b"[" * 60_000, 400, "The body is not JSON"),
+        ("build", b'{"load": 1e999}', 400, "The body is not JSON"),
+        ("build", b'"\\ud800"', 400, "The body is not JSON"),
+        ("build", b"[" * 900 + b"]" * 900, 400, "100 levels of JSON at most"),
         ("build", b'"' + b"x" * 70_000 + b'"', 400, "65,536 bytes at most"),
     ],
 )
@@ -190,6 +203,7 @@ async def test_runs_are_found_by_words_trigger_and_time(house: House) -> None:
     found = await house.get("/v1/timeline?since=2020-01-01T00:00:00Z&until=2100-01-01T00:00:00Z")
     assert [each["id"] for each in found] == [run["id"]]
     await house.get("/v1/timeline", status=400)
+    await house.get("/v1/timeline?since=0001-01-01T00:00:00Z&until=2100-01-01T00:00:00Z", status=422)
 
 
 async def test_a_run_tells_its_due_time_and_can_be_done_again(house: House) -> None:

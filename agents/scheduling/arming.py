@@ -73,12 +73,14 @@ class Arming:
     async def reconcile(self, now: datetime, *, replan: bool = False) -> bool:
         """Withdraws what is not wanted any more and plans what lacks; False when something could not be planned yet.
 
-        `replan` also withdraws rows that lie beyond the next due time, as after the clock was set back. A due time that has a row
-        already (it came before the clock was set back) is not planned again: the trigger's first one without a row is.
+        `replan` also withdraws rows that lie beyond the next due time, as after the clock was set back, and lets due times that were
+        missed ahead of now come again. One that has another row already (it ran before the clock was set back) is not planned
+        again: the trigger's first one without a row is.
         """
         armed = await self._store.armed()
         gone = self._unwanted(armed, now)
         if replan:
+            await self._store.take_back_future()
             for agent_id, keys in self._too_far(armed, now).items():
                 gone[agent_id] |= keys
         for agent_id, keys in gone.items():
@@ -109,16 +111,16 @@ class Arming:
             known = await self._known_ahead(key, now)
             anchor = anchors.get(key, now)
             row = next_row(key[0], self._triggers[key], after=now, anchor=anchor)
-            while row is not None and row.due_at in known:
+            while row is not None and row.key in known:
                 row = next_row(key[0], self._triggers[key], after=row.due_at, anchor=anchor)
             if row is not None:
                 rows.append(row)
         return await self._store.plan(rows) == len(rows)
 
-    async def _known_ahead(self, key: TriggerId, now: datetime) -> set[datetime]:
+    async def _known_ahead(self, key: TriggerId, now: datetime) -> set[str]:
         agent_id, name = key
         rows = await self._store.list(agent=self.agents[agent_id].name, since=now, limit=KNOWN_AHEAD)
-        return {row.due_at for row in rows if (row.agent_id, row.trigger_key) == (agent_id, name)}
+        return {row.key for row in rows if (row.agent_id, row.trigger_key) == (agent_id, name)}
 
     def _keys_of(self, agent_id: int) -> set[str]:
         return {key for owner, key in self._triggers if owner == agent_id}

@@ -83,6 +83,7 @@ class Scheduler:
         self._reconciled_s = 0.0
         self._offset_s: float | None = None
         self._last_tick: datetime | None = None
+        self._latest: datetime | None = None  # that the clock ever showed
         self._next_due: datetime | None = None
         self._trouble: str | None = None
         self.heartbeat = Heartbeat()
@@ -236,6 +237,9 @@ class Scheduler:
         if self._dirty or self._clock.monotonic() - self._reconciled_s > RECONCILE_S:
             await self._reconcile(now)
         claimed = await self._claim_due(now)
+        self._latest = max(now, self._latest or now)
+        if claimed and now < self._latest:  # the next due time may have come before the clock was set back
+            await self._reconcile(now)
         self._last_tick = now
         self._next_due = await self._store.next_due()
         if self._next_due is None:
@@ -278,11 +282,12 @@ class Scheduler:
         self._reconciled_s = self._clock.monotonic()
 
     def _notice_clock(self) -> None:
-        """A clock that went back leaves rows too far ahead. One that went forward needs nothing: what it passed is late."""
+        """A clock that went back leaves rows too far ahead, and waits that are too long. One that went forward needs nothing: what it passed is late."""
         offset_s = self._wall_minus_monotonic_s()
         if self._offset_s is not None and offset_s < self._offset_s - CLOCK_STEP_S:
             log.info("the clock was set back by %.0f s", self._offset_s - offset_s)
             self._dirty = self._replan = True
+            self._released.add(None)
         self._offset_s = offset_s
 
     async def _claim_due(self, now: datetime) -> int:

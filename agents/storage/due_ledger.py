@@ -24,7 +24,14 @@ from agents.core import (
 from agents.errors import Conflict, NotFound
 from agents.storage.driver import row, rows
 from agents.storage.file_store import put_file_state
-from agents.storage.ledger import AGENT_REMOVED, count_waking, current_revision, give_up_key, insert_run
+from agents.storage.ledger import (
+    AGENT_REMOVED,
+    count_waking,
+    current_revision,
+    give_up_key,
+    insert_run,
+    rename_key,
+)
 from agents.storage.moves import move_occurrence, occurrence_conflict
 from agents.storage.occurrence_rows import (
     get_occurrence,
@@ -36,11 +43,13 @@ from agents.storage.occurrence_rows import (
     schedule_rows,
 )
 from agents.storage.run_rows import get_run
-from agents.storage.values import to_us
+from agents.storage.values import from_name, to_us
 from agents.triggers import GateKind, TriggerKind
 
 _ENDS_WITHOUT_RUN = frozenset({OccurrenceStatus.MISSED, OccurrenceStatus.SKIPPED, OccurrenceStatus.CANCELLED})
 _TIMED = "('cron', 'interval', 'once')"
+_UNTRUE = ":untrue:"  # in a key that was given up: its time has not come
+LONGEST_WAIT_US = 8 * 3_600 * 1_000_000  # no run waits longer than that for its next try
 
 
 def withdraw_rows(db: Database, agent_id: int, *, keep: Collection[str], now_us: int) -> int:
@@ -222,6 +231,32 @@ def drop_rows_of(db: Database, agent_id: int, *, now_us: int) -> None:
         end = {OccurrenceStatus.CLAIMED: OccurrenceStatus.CANCELLED}.get(current, OccurrenceStatus.MISSED)
         move_occurrence(db, found["id"], current, end, reason=AGENT_REMOVED, now_us=now_us)
     db.execute("DELETE FROM gate_states WHERE agent_id = ?", (agent_id,))
+
+
+def take_back_future(db: Database, *, now_us: int) -> int:
+    """The clock was set back: what came of a time that was never there must not stand in the way of when it truly comes.
+
+    Due times that ended as missed and lie ahead again give up their keys, so that they can be planned anew; what happened then is
+    due now; and no run waits longer for its next try than it would have from now on. Returns how many keys were given up.
+    """
+    missed = rows(
+        db,
+        f"""
+        SELECT id, key FROM occurrences INDEXED BY occurrences_by_due
+        WHERE due_us > ? AND status = 'missed' AND trigger IN {_TIMED} AND key NOT LIKE ?
+        """,  # noqa: S608
+        (now_us, f"%{_UNTRUE}%"),
+    )
+    for found in missed:
+        rename_key(db, found["id"], f"{from_name(found['key'])}{_UNTRUE}{found['id']}")
+    happened = f"status = 'scheduled' AND due_us > :now AND trigger NOT IN {_TIMED}"
+    db.execute(f"UPDATE occurrences SET due_us = :now WHERE {happened}", {"now": now_us})  # noqa: S608
+    latest_us = now_us + LONGEST_WAIT_US
+    db.execute(
+        "UPDATE runs SET not_before_us = :latest WHERE status = 'pending' AND not_before_us > :latest",
+        {"latest": latest_us},
+    )
+    return len(missed)
 
 
 def wakings_of(db: Database, agent_id: int) -> Wakings:

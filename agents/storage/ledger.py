@@ -99,8 +99,12 @@ def give_up_key(db: Database, agent_id: int, key: str) -> None:
         (agent_id, to_name(key)),
     )
     if earlier is not None and earlier["error_code"] == FILE_GONE:
-        given_up = to_name(f"{key}:gone:{earlier['id']}")
-        db.execute("UPDATE occurrences SET key = ? WHERE id = ?", (given_up, earlier["id"]))
+        rename_key(db, earlier["id"], f"{key}:gone:{earlier['id']}")
+
+
+def rename_key(db: Database, occurrence_id: int, key: str) -> None:
+    """Under another key the row stays as it ended, and what it stood for can come again."""
+    db.execute("UPDATE occurrences SET key = ? WHERE id = ?", (to_name(key), occurrence_id))
 
 
 def insert_run(

@@ -136,6 +136,14 @@ class ScheduleStore:
         """What waits for a gate is due now: of one agent or of all, for one kind of gate or for any. Returns how many."""
         return await self._writer.write(lambda db: due_ledger.release_rows(db, agent_id=agent_id, gate=gate))
 
+    async def take_back_future(self) -> int:
+        """After the clock was set back: missed rows that lie ahead now give up their keys, so that their due times can be planned.
+
+        What was announced under the wrong time is due now. Returns how many keys were given up.
+        """
+        now_us = self._now_us()
+        return await self._writer.write(lambda db: due_ledger.take_back_future(db, now_us=now_us))
+
     async def held(self, agent_id: int) -> builtins.list[Occurrence]:
         """What waits for one of the agent's gates, the row that is looked at next first."""
         return await self._writer.read(lambda db: occurrence_rows.held_rows(db, agent_id))

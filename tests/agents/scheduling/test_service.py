@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from agents.scheduling.watchdog import IncidentKind, Watchdog
 from agents.storage import Store
 from agents.triggers import (
     OnceTrigger,
+    PowerGate,
     StartTrigger,
     TriggerKind,
     WakeTrigger,
@@ -263,6 +265,53 @@ async def test_a_clock_that_was_a_year_ahead_leaves_nobody_without_a_due_time(
     assert now < due <= now + timedelta(minutes=30)
     await bench.pass_time(1800)
     assert await bench.statuses() == [PENDING, PENDING]
+
+
+@pytest.mark.parametrize("policy", list(MisfirePolicy))
+@pytest.mark.parametrize("trigger", [cron("*/30 * * * *"), every(1800)], ids=["cron", "interval"])
+@pytest.mark.parametrize("ahead_s", [2 * HOUR_S, YEAR_S], ids=["two hours", "a year"])
+@pytest.mark.parametrize("restarts", [False, True], ids=["", "restarted"])
+async def test_due_times_of_a_gap_that_never_was_come_once_when_they_truly_come(
+    bench: Bench, trigger: Any, ahead_s: float, policy: MisfirePolicy, restarts: bool
+) -> None:
+    await bench.start()
+    await bench.add(definition(trigger, policy=misfire(policy, at_most=1)))
+    start = bench.clock.now()
+    await bench.pass_time(1800)
+    set_clock(bench.clock, ahead_s)
+    await bench.look()
+    set_clock(bench.clock, -ahead_s)
+    if restarts:
+        await bench.restart(after_s=1)
+        bench.clock.advance(-1)
+    await bench.look()
+    for _ in range(8 * 3):
+        await bench.pass_time(600)
+    rows = await bench.rows()
+    ran = Counter(row.due_at for row in rows if row.status is PENDING and row.due_at <= bench.clock.now())
+    assert ran == Counter(start + timedelta(minutes=30 * n) for n in range(1, 10))
+
+
+async def test_what_happened_under_a_clock_that_was_ahead_is_due_now(bench: Bench) -> None:
+    hook = WebhookTrigger(hook="mail")
+    await bench.start()
+    agent = await bench.add(definition(hook, gates=(PowerGate(),)))
+    bench.gates.is_open = False
+    set_clock(bench.clock, YEAR_S)
+    new = NewOccurrence(
+        agent_id=agent.id,
+        trigger=TriggerKind.WEBHOOK,
+        trigger_key=trigger_key(hook),
+        key="call",
+        due_at=bench.clock.now(),
+    )
+    await bench.scheduler.announce(new)
+    await bench.look()
+    set_clock(bench.clock, -YEAR_S)
+    bench.gates.is_open = True
+    await bench.pass_time(1)
+    [run] = bench.admitted
+    assert run.due_at < bench.clock.now() + timedelta(seconds=1)
 
 
 async def test_a_clock_set_forward_a_year_is_one_run_and_a_summary_and_no_storm(bench: Bench) -> None:

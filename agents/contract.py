@@ -438,7 +438,6 @@ class RunDetail(RunInfo):
     steps: list[StepInfo]
     result: ResultInfo | None = None
     occurrence: OccurrenceDetail | None = None
-    replays: list[int] = []  # runs that are replays of this one
 
 
 class Replay(_Request):

@@ -6,6 +6,7 @@ One function per user action; each stores first and tells the clients then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 import uuid
@@ -155,8 +156,9 @@ class Registry:
 
     async def remove(self, name: str) -> None:
         agent = await self._store.agents.get(name)
-        for run in await self._store.runs.list(agent=agent.name, limit=1000):
-            if not run.status.is_final:
+        # The newest first, so that none begins while those before it are ended.
+        for run in reversed(await self._store.runs.unfinished(agent.id)):
+            with contextlib.suppress(Conflict):  # it has just ended
                 await self._runs.cancel(run.id)
         await self._store.agents.remove(agent.id)
         await self._forget_prompts(agent.id)

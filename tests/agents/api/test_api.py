@@ -18,7 +18,7 @@ import pytest
 
 from agents import contract, registry
 from agents.clock import SystemClock
-from agents.core import AgentDefinition, RunStatus
+from agents.core import AgentDefinition, Run, RunStatus
 from agents.credentials import KeyKind, ResolvedKey
 from agents.definitions import check_folders, parse_definition
 from agents.errors import DiskFull
@@ -304,6 +304,26 @@ async def test_a_removed_agent_is_gone_and_its_results_stay(house: House) -> Non
     assert await house.get("/v1/agents") == []
     assert (await house.get(f"/v1/runs/{run['id']}"))["title"] == "Spring"
     assert len(await house.get("/v1/results")) == 1
+
+
+async def test_an_agent_is_removed_also_when_its_run_ends_that_very_moment(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ResolvedKey(kind=KeyKind.KEY_FILE, raw=bytes(32), created=True)
+    async with serving(root, ScriptedEngine(first_choice, delay_s=5.0), key) as house:
+        (house.inbox / "spring.md").write_text(DOCUMENT)
+        await house.choose_folder()
+        while not (await house.get("/v1/runs?status=running")):
+            await asyncio.sleep(0.05)
+        cancel = house.runtime.runs.cancel
+
+        async def too_late(run_id: int) -> Run:
+            await cancel(run_id)
+            return await cancel(run_id)
+
+        monkeypatch.setattr(house.runtime.runs, "cancel", too_late)
+        assert (await house.http.delete(DIGEST)).status_code == 204
+        assert await house.get("/v1/agents") == []
 
 
 @pytest.mark.parametrize(

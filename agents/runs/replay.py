@@ -48,11 +48,16 @@ class Repeater:
     async def replay(self, run_id: int, *, model: str | None = None, revision: int | None = None) -> Run:
         """What it recorded again, by `model` (the agent's own by default) and the agent's revision of that number (the run's own).
 
-        Raises Conflict while the run has not ended, NotFound when there is no such revision.
+        Raises Conflict while the run has not ended and once its steps' outputs are forgotten, NotFound when there is no such revision.
         """
         run = await self._ended(run_id)
         if run.replay_of is not None:
             raise Conflict(f"Run {run.id} is a replay itself; replay run {run.replay_of} instead.")
+        if await self._store.runs.lacks_outputs(run.id):
+            raise Conflict(
+                f"What the steps of run {run.id} had kept was forgotten to keep the history small; it can't be replayed, "
+                f"but done anew with `hearth runs retry {run.id}`."
+            )
         revision_id = run.revision_id if revision is None else await self._revision_id(run, revision)
         new = replay_of(run, now=self._clock.now(), model=model)
         return await self._recorded(new, run, replay_of=run.id, revision_id=revision_id)

@@ -315,6 +315,10 @@ class RunStore:
     async def steps(self, run_id: int) -> builtins.list[Step]:
         return await self._writer.read(lambda db: step_rows.list_steps(db, run_id))
 
+    async def lacks_outputs(self, run_id: int) -> bool:
+        """Whether what a finished step of the run made was forgotten, to keep the history small."""
+        return await self._writer.read(lambda db: step_rows.lacks_outputs(db, run_id))
+
     # --- results ---
 
     async def results(

@@ -112,6 +112,12 @@ def list_steps(db: Database, run_id: int) -> list[Step]:
     ]
 
 
+def lacks_outputs(db: Database, run_id: int) -> bool:
+    """Whether what a finished step of the run made was forgotten. What made nothing has stored that."""
+    forgotten = "SELECT id FROM steps WHERE run_id = ? AND status = ? AND output IS NULL LIMIT 1"
+    return row(db, forgotten, (run_id, StepStatus.SUCCEEDED)) is not None
+
+
 def _require_running(step: Step, target: StepStatus) -> None:
     if step.status is not StepStatus.RUNNING:
         raise Conflict(f"Step {step.seq} of run {step.run_id} is {step.status}; it can't become {target}.")

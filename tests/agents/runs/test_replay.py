@@ -12,6 +12,7 @@ from agents.errors import Conflict, NotFound
 from agents.runs.replay import Repeater
 from agents.runs.workflows import do_work
 from agents.storage import Store
+from agents.storage.retention import _forget_outputs
 from agents.triggers import TriggerKind
 from engine.fakes import ScriptedEngine
 from tests.agents.conftest import FakeClock, definition_of
@@ -50,6 +51,19 @@ async def test_a_replay_takes_what_was_read_and_asks_the_model_anew(
     assert both.original.result is not None
     assert both.replay.result is not None
     assert both.original.result.summary == both.replay.result.summary
+
+
+async def test_a_run_whose_outputs_were_forgotten_is_not_replayed_but_can_be_done_anew(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        await made.until(run, RunStatus.SUCCEEDED)
+    writer = store.retention._writer
+    assert (await writer.write(lambda db: _forget_outputs(db, 2**62))).outputs == 1
+    with pytest.raises(Conflict, match=f"`hearth runs retry {run.id}`"):
+        await repeater(store, clock).replay(run.id)
+    assert (await repeater(store, clock).retry(run.id)).retry_of == run.id
 
 
 async def test_a_replay_changes_nothing_outside(

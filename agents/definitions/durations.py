@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from agents.durations import duration_in_words
 from agents.front_matter import Fields, refuse
 
 _UNITS = {
@@ -59,14 +60,3 @@ def parse_duration(text: str) -> float | None:
 def render_duration(seconds: float) -> str | float:
     """What parse_duration reads as exactly this many seconds."""
     return duration_in_words(seconds) if seconds >= 1 and seconds == int(seconds) else seconds
-
-
-def duration_in_words(seconds: float) -> str:
-    """In the largest unit that leaves no rest: "90 minutes", "2 hours", "0.1 seconds"."""
-    unit, size = "second", 1
-    for name in ("day", "hour", "minute"):
-        if seconds >= _UNITS[name] and seconds % _UNITS[name] == 0:
-            unit, size = name, _UNITS[name]
-            break
-    count = seconds / size
-    return f"{count:.12g} {unit}{'' if count == 1 else 's'}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from agents.core import AgentDefinition
-from agents.definitions.durations import duration_in_words
 from agents.definitions.gate_fields import DAYS
+from agents.durations import duration_in_words
 from agents.policies import (
     Budget,
     Misfire,

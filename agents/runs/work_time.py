@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agents.durations import duration_in_words
 from agents.policies import TimeLimits
 from agents.runs.problems import OutOfTime, StepOutOfTime
 
@@ -72,23 +73,15 @@ class WorkTime:
         """The limit that was reached, if one was."""
         if self._run.passed_s >= self._limits.run_s:
             return OutOfTime(
-                f"The run was at work for longer than its limit of {_in_words(self._limits.run_s)}; "
+                f"The run was at work for longer than its limit of {duration_in_words(self._limits.run_s)}; "
                 "raise 'run' under 'limits' in the agent's file."
             )
         if self._step is not None and self._step.passed_s >= self._limits.step_s:
             return StepOutOfTime(
                 f"The step “{self._step_title}” was at work for longer than its limit of "
-                f"{_in_words(self._limits.step_s)}; raise 'step' under 'limits' in the agent's file."
+                f"{duration_in_words(self._limits.step_s)}; raise 'step' under 'limits' in the agent's file."
             )
         return None
 
     def _watches(self) -> list[Stopwatch]:
         return [self._run] if self._step is None else [self._run, self._step]
-
-
-def _in_words(seconds: float) -> str:
-    for size_s, unit in ((3600, "hour"), (60, "minute")):
-        if seconds >= size_s and seconds % size_s == 0:
-            count = int(seconds // size_s)
-            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-    return f"{seconds:g} seconds"

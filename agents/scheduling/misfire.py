@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from agents.durations import duration_in_words
 from agents.policies import Misfire, MisfirePolicy
-from agents.scheduling.words import duration_in_words
 
 GRACE = timedelta(seconds=60)  # until then a due time is in time
 

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from cronsim import CronSim
 
+from agents.durations import duration_in_words
 from agents.printable import printable
 from agents.scheduling.cron import CronFields, read_fields
 from agents.scheduling.wall_clock import find_zone, is_zone
@@ -42,7 +43,6 @@ _MONTHS = (
     "November",
     "December",
 )
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _ENDS = {ResultKind.SUCCEEDED: "succeeded", ResultKind.FAILED: "failed", ResultKind.ANY: "ended"}
 
 
@@ -98,18 +98,6 @@ def moment_in_words(moment: datetime, zone: tzinfo) -> str:
     """A moment whatever day it is told on: "Tuesday 1 December 2026 at 09:00"."""
     local = moment.astimezone(zone)
     return f"{_date(local)} at {_time(local)}"
-
-
-def duration_in_words(seconds: float, *, each: bool = False) -> str:
-    """In the largest unit that fits without a rest: "90 minutes". With `each`, one of it goes without a number: "hour"."""
-    for size, unit in _UNITS:
-        amount, rest = divmod(seconds, size)
-        # a day of an interval is 24 hours, whatever the clock does
-        if rest == 0 and amount >= (2 if unit == "day" else 1):
-            if amount == 1 and each:
-                return unit
-            return f"{amount:,.0f} {unit}" + ("" if amount == 1 else "s")
-    return f"{seconds:,.10g} seconds"
 
 
 def listed(words: Sequence[str], joint: str = "and") -> str:

@@ -18,8 +18,9 @@ from agents.definitions import (
     render_definition,
     with_folders,
 )
-from agents.definitions.durations import duration_in_words, parse_duration, render_duration
+from agents.definitions.durations import parse_duration, render_duration
 from agents.definitions.zones import render_moment
+from agents.durations import duration_in_words
 from agents.errors import UsageProblem
 from agents.policies import (
     Budget,
@@ -313,7 +314,7 @@ def test_durations_are_told_in_the_largest_unit_that_fits():
         "1 second",
         "90 seconds",
         "90 minutes",
-        "1 day",
+        "24 hours",
         "0.1 seconds",
     ]
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agents.durations import duration_in_words
 from agents.scheduling.due_times import check_cron
 from agents.scheduling.words import (
     due_in_words,
-    duration_in_words,
     in_words,
     listed,
     moment_in_words,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
@@ -48,7 +49,7 @@ class Purse:
     @asynccontextmanager
     async def reserved(self, most: Amount) -> AsyncIterator[Spent]:
         """Work that takes at most so much. Raises BudgetSpent, before anything is done, where a limit is in the way."""
-        answer = await self._budgets.reserve(self._run_id, self._agent_id, self._today(), most, self._limits)
+        answer = await self._reserved(most)
         if isinstance(answer, Refused):
             raise BudgetSpent(str(answer))
         spent = Spent()
@@ -56,3 +57,16 @@ class Purse:
             yield spent
         finally:
             await self._budgets.settle(answer, spent.amount)
+
+    async def _reserved(self, most: Amount) -> int | Refused:
+        reserving = asyncio.ensure_future(
+            self._budgets.reserve(self._run_id, self._agent_id, self._today(), most, self._limits)
+        )
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:  # the row may be there by now, and nobody else knows its id
+            await asyncio.wait({reserving})
+            answer = None if reserving.exception() else reserving.result()
+            if isinstance(answer, int):
+                await self._budgets.settle(answer, Amount())
+            raise

@@ -65,6 +65,7 @@ class AroundSleep:
         self._settle_limit_s = settle_limit_s
         self._jitter_s = jitter_s
         self._before: Addresses | None = None  # before the sleep; None when it came unannounced
+        self._owed: str | None = None  # the mark of a waking after which not everything was done yet
 
     async def before(self) -> None:
         """For SleepWatcher: the computer is about to sleep."""
@@ -72,12 +73,14 @@ class AroundSleep:
         await self._runs.park()
 
     async def after(self, gap: Gap) -> None:
-        """For SleepWatcher: it has woken, or the sleep was called off."""
+        """For SleepWatcher: it has woken, or the sleep was called off. What a new sleep interrupts is done after that one."""
         before, self._before = self._before, None
-        if gap.slept_s == 0:
+        if gap.slept_s > 0:
+            self._owed = self._now().isoformat(timespec="seconds")
+        mark = self._owed
+        if mark is None:
             self._runs.unpark()
             return
-        mark = self._now().isoformat(timespec="seconds")
         await take_steps(
             [
                 WakeStep(name="the engine", do=self._probe_engines, limit_s=ENGINE_LIMIT_S),
@@ -91,6 +94,7 @@ class AroundSleep:
                 WakeStep(name="a pause", do=lambda: jitter(self._jitter_s), limit_s=self._jitter_s + 1.0),
             ]
         )
+        self._owed = None
         self._runs.unpark()
 
     async def _folders(self) -> None:

@@ -83,7 +83,7 @@ class SurroundingsService:
 
     async def start(self) -> None:
         """Looks once, so that the first run already knows, and goes on looking."""
-        await self.look()
+        await self._look_safely()
         self._task = asyncio.create_task(self._keep_looking(), name="surroundings")
 
     async def stop(self) -> None:
@@ -144,10 +144,13 @@ class SurroundingsService:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(self._look_s if self._working_agents() else self._look_unarmed_s)
-            try:
-                await self.look()
-            except Exception:
-                log.exception("a look at the surroundings failed")  # the next one may not
+            await self._look_safely()
+
+    async def _look_safely(self) -> None:
+        try:
+            await self.look()
+        except Exception:
+            log.exception("a look at the surroundings failed")  # the next one may not
 
     def _working_agents(self) -> list[Agent]:
         return [agent for agent in self._agents() if not agent.paused]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,3 +133,33 @@ async def test_what_a_cancelled_step_used_is_settled_too(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await store.budgets.used(agent.id, TODAY)).tokens == 7
+
+
+async def test_a_step_that_is_cancelled_while_it_reserves_leaves_nothing_reserved(
+    store: Store, clock: FakeClock, agent: Agent, folder: Path
+) -> None:
+    run = await record(store, agent, folder / "a.md", clock)
+    is_written, may_answer = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        settle = store.budgets.settle
+
+        async def reserve(self, *asked: Any) -> int | Refused:
+            answer = await store.budgets.reserve(*asked)
+            is_written.set()
+            await may_answer.wait()
+            return answer
+
+    purse = Purse(Slow(), run_id=run.id, agent_id=agent.id, limits=(), today=lambda: TODAY)
+
+    async def step() -> None:
+        async with purse.reserved(Amount(tokens=500)):
+            pytest.fail("it was cancelled before")
+
+    task = asyncio.create_task(step())
+    await is_written.wait()
+    task.cancel()
+    asyncio.get_running_loop().call_soon(may_answer.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await store.budgets.used(agent.id, TODAY) == Amount()

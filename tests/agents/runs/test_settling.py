@@ -207,3 +207,28 @@ async def test_a_run_that_waits_again_is_not_taken_before_its_last_work_has_ende
         may_tell.set()
         ended = await made.until(run, RunStatus.SUCCEEDED)
     assert (begun, ended.attempt) == (2, 2)
+
+
+async def test_a_second_end_does_not_interrupt_what_the_first_lets_finish(
+    store: Store, clock: FakeClock, agent: Agent, folder: Path
+) -> None:
+    said: list[str] = []
+
+    async def work(_: RunContext, __: AgentDefinition) -> NewResult:
+        said.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            said.append("what was spent is written down")
+        return RESULT
+
+    run = await record(store, agent, folder / "a.md", clock)
+    async with house(store, clock, ScriptedEngine([]), work) as made:
+        while not said:
+            await asyncio.sleep(0.01)
+        cancelling = asyncio.create_task(made.manager.cancel(run.id))
+        await asyncio.sleep(0.01)
+        await made.manager.park()
+        assert (await cancelling).status is RunStatus.CANCELLED
+    assert said == ["begun", "what was spent is written down"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -18,7 +19,7 @@ class House:
     def __init__(self) -> None:
         self.did: list[str] = []
         self.addresses: Addresses = HOME
-        self.engines_fail = False
+        self.engines_fail = self.engines_hang = False
         self.around = AroundSleep(
             runs=self,
             probe_engines=self._probe,
@@ -40,6 +41,8 @@ class House:
 
     async def _probe(self) -> None:
         self.did.append("engines")
+        if self.engines_hang:
+            await asyncio.Event().wait()
         if self.engines_fail:
             raise RuntimeError("a bug")
 
@@ -71,6 +74,23 @@ async def test_a_sleep_that_was_called_off_wakes_nobody() -> None:
     await house.around.before()
     await house.around.after(Gap(slept_s=0.0))
     assert house.did == ["park", "unpark"]
+
+
+async def test_what_was_not_done_after_a_sleep_is_done_after_one_that_was_called_off() -> None:
+    house = House()
+    house.engines_hang = True
+    waking = asyncio.create_task(house.around.after(Gap(slept_s=3600.0)))
+    await asyncio.sleep(0.01)
+    waking.cancel()  # as the watcher does when the next sleep is announced
+    with pytest.raises(asyncio.CancelledError):
+        await waking
+    await house.around.before()
+    house.engines_hang = False
+    await house.around.after(Gap(slept_s=0.0))
+    assert house.did == ["engines", "park", *ORDER]
+    await house.around.before()
+    await house.around.after(Gap(slept_s=0.0))
+    assert house.did[-2:] == ["park", "unpark"], "once"
 
 
 async def test_a_network_that_does_not_come_back_does_not_hold_runs_for_ever(

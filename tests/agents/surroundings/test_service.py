@@ -102,6 +102,21 @@ async def test_the_first_look_is_done_before_the_start_is_over(clock: FakeClock)
     assert house.prober.is_closed
 
 
+async def test_a_first_look_that_fails_keeps_nobody_from_starting(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(clock)
+    house.prober.fails = True
+    with caplog.at_level("ERROR"):
+        await house.service.start()
+    assert "a look at the surroundings failed" in caplog.text
+    assert house.actions() == (RUN, RUN, RUN)
+    house.prober.fails = False
+    await house.see(on_ac=False)
+    assert house.actions() != (RUN, RUN, RUN)
+    await house.service.stop()
+
+
 async def test_each_class_of_work_has_its_own_verdict(house: House) -> None:
     assert house.actions() == (RUN, RUN, PAUSE)
     await house.see(on_ac=False)

@@ -20,7 +20,8 @@ _RUNS_ANYTHING = frozenset(
         "env time busybox toybox xargs sudo doas su runuser pkexec nice ionice nohup timeout setsid stdbuf strace ltrace watch",
         "find fd parallel chroot unshare nsenter setpriv capsh flock script screen tmux ssh scp sftp rsync make gmake cmake",
         "ninja systemd-run at batch crontab run-parts start-stop-daemon entr chrt taskset numactl prlimit bwrap firejail",
-        "docker podman rundll32 regsvr32 msiexec ld.so ld-linux ld-linux-x86-64.so ld-linux-aarch64.so ld-musl-x86_64.so",
+        "setarch linux32 linux64 fakeroot faketime valgrind perf unbuffer rlwrap xvfb-run dbus-run-session ssh-agent sg newgrp",
+        "npm npx pipx uv uvx tar docker podman rundll32 regsvr32 msiexec ld.so ld-linux ld-linux-x86-64.so ld-linux-aarch64.so ld-musl-x86_64.so",
     )
     for name in line.split()
 )

@@ -105,9 +105,9 @@ class Watchdog:
             now_s = self._clock.monotonic()
             try:
                 self._look(now_s - before_s)
-            except RuntimeError:  # the loop has just been closed
-                return
             except Exception:
+                if self._loop is None or self._loop.is_closed():
+                    return
                 log.exception("the watchdog could not look")
             before_s = now_s
 

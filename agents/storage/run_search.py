@@ -17,9 +17,9 @@ from agents.triggers import TriggerKind
 
 SEARCH_WINDOW = 20_000  # runs that one search for words looks through; a page further on goes on from there
 
-LONGEST_WORK = timedelta(
-    days=2
-)  # no attempt is in work for longer, so none that began earlier has to be looked at
+# No attempt is in work for longer, so none that began earlier has to be looked at: a time limit may be a week, and what a run waits
+# for the machine is not counted in it.
+LONGEST_WORK = timedelta(days=14)
 
 
 def search_runs(

@@ -123,6 +123,7 @@ class AgentWatch:
             complete=look.complete,
         )
         self._take_settling(plan, look)
+        self._bursts.keep({file.rule.trigger_key for file in plan.due})
         if plan.due:
             await self._report(plan.due, known, lost, may_wait=not trust_age)
         for path in plan.vanished:

@@ -33,6 +33,10 @@ class Bursts:
             return False
         return now_s < self._since_s.setdefault(rule.trigger_key, now_s) + WAIT_S
 
+    def keep(self, trigger_keys: Collection[str]) -> None:
+        """Those of other triggers are over: their files have gone before they were told."""
+        self._since_s = {key: since_s for key, since_s in self._since_s.items() if key in trigger_keys}
+
     def over(self, rule: FolderRule) -> None:
         self._since_s.pop(rule.trigger_key, None)
 

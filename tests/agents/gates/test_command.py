@@ -147,7 +147,8 @@ def test_a_program_that_is_ended_by_a_signal_keeps_the_gate_closed(tmp_path: Pat
     "name",
     ["sh", "bash", "dash", "zsh", "python", "python3", "python3.12", "Python3.11.exe", "perl5.36", "ruby3.1",
      "node", "lua5.4", "php8.2", "awk", "gawk", "sed", "env", "time", "busybox", "xargs", "sudo", "doas", "su", "nice",
-     "nohup", "timeout", "setsid", "find", "ssh", "make", "tclsh8.6", "ld-linux-x86-64.so.2", "pwsh", "cmd.exe"],
+     "nohup", "timeout", "setsid", "find", "ssh", "make", "tclsh8.6", "ld-linux-x86-64.so.2", "pwsh", "cmd.exe",
+     "linux64", "npx", "tar", "fakeroot", "ssh-agent", "xvfb-run"],
 )  # fmt: skip
 def test_what_runs_anything_can_not_be_granted_under_its_own_or_another_name(
     tmp_path: Path, name: str

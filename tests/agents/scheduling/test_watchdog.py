@@ -29,6 +29,7 @@ class Patient:
         self.curable = True
         self.overdue = 0
         self.restarts = 0
+        self.breaks = False  # once
         self.incidents: list[tuple[IncidentKind, str]] = []
 
     async def live(self) -> None:
@@ -43,6 +44,9 @@ class Patient:
             self.beating, self.overdue = True, 0
 
     async def count_overdue(self, before: datetime) -> int:
+        if self.breaks:
+            self.breaks = False
+            raise RuntimeError("something that nobody thought of")
         return self.overdue
 
     async def record(self, kind: IncidentKind, sentence: str) -> None:
@@ -100,6 +104,15 @@ async def test_due_times_that_nobody_takes_are_noticed_while_the_scheduler_seems
         await until(lambda: bool(patient.incidents))
     assert patient.incidents[0][0] is IncidentKind.DUE_UNCLAIMED
     assert patient.restarts == 1
+
+
+async def test_a_watchdog_that_could_not_look_looks_again() -> None:
+    patient = Patient()
+    patient.breaks = True
+    async with watched(patient):
+        await until(lambda: not patient.breaks)
+        patient.overdue = 3
+        await until(lambda: patient.restarts > 0)
 
 
 async def test_a_ledger_that_cannot_be_written_is_not_the_schedulers_fault() -> None:

@@ -13,6 +13,7 @@ import pytest
 from sqlite_utils import Database
 
 from agents.core import Agent, NewOccurrence, NewResult, OccurrenceStatus, Run, RunStatus
+from agents.definitions.limits import WORK_RANGE_S
 from agents.storage import Store, run_search
 from agents.storage.driver import rows
 from agents.triggers import TriggerKind
@@ -172,6 +173,17 @@ async def test_a_timeline_holds_what_was_in_work_between_two_moments(
     half = timedelta(minutes=30)
     inside = await store.runs.timeline(since + half, since + half + timedelta(seconds=1))
     assert [run.id for run in inside] == [within.id], "longer than the window itself"
+
+
+async def test_a_timeline_holds_runs_that_worked_for_as_long_as_an_agent_may_be_allowed(
+    store: Store, agent: Agent, clock: FakeClock
+) -> None:
+    run = await run_of(store, agent, clock, "long")
+    await store.runs.begin(run.id, owner="me", model="m")
+    clock.advance(WORK_RANGE_S[1])
+    await store.runs.finish(run.id, RunStatus.CANCELLED)
+    seen = await store.runs.timeline(clock.now() - timedelta(hours=1), clock.now())
+    assert [run.id for run in seen] == [run.id]
 
 
 async def test_results_that_hold_all_words_are_counted(

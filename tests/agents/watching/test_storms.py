@@ -60,6 +60,27 @@ def test_a_burst_is_waited_for_only_so_long_and_the_next_one_anew() -> None:
     assert bursts.goes_on(RULE, n_due=9, n_moving=9, now_s=500.0)
 
 
+async def test_a_burst_that_was_taken_away_is_not_taken_for_the_beginning_of_the_next_one(
+    stormy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bursts: list[Bursts] = []
+
+    class Noted(Bursts):
+        def __init__(self) -> None:
+            super().__init__()
+            bursts.append(self)
+
+    monkeypatch.setattr("agents.watching.agent_watch.Bursts", Noted)
+    service = await stormy.start_and_arm()
+    await stormy.quiet()
+    [mine] = bursts
+    mine.goes_on(RULE, n_due=20, n_moving=20, now_s=0.0)
+    assert mine.limit_s is not None
+    write_old(stormy.folder / "1.txt", "1")
+    assert await service.scan_now(1) == 1
+    assert mine.limit_s is None
+
+
 @given(st.permutations([state_of(name) for name in "abcd"]))
 def test_the_same_versions_are_the_same_storm_in_whichever_order(states: list[FileState]) -> None:
     first = storm_of(1, RULE, [state_of(name) for name in "abcd"], due_at=NOW)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agents.gates.finding import Finding
+from agents.scheduling.wall_clock import find_zone
+from agents.scheduling.words import DAYS
 from agents.triggers import HoursGate
-
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def check_hours(gate: HoursGate, now: datetime) -> Finding:
@@ -17,10 +16,10 @@ def check_hours(gate: HoursGate, now: datetime) -> Finding:
     From `start` on, and no more at `end`. A span over midnight belongs to the day that it began on. Equal times are the whole day.
     """
     try:
-        wall = now.astimezone(ZoneInfo(gate.zone))
-    except (ZoneInfoNotFoundError, OSError):  # the system has lost it since the agent was added
+        wall = now.astimezone(find_zone(gate.zone))
+    except ValueError:  # the system has lost it since the agent was added
         return Finding(is_open=False, detail=f"this computer does not know the time zone {gate.zone}")
-    shown = f"it is {_DAYS[wall.weekday()]}, {wall:%H:%M} ({gate.zone})"
+    shown = f"it is {DAYS[wall.weekday()]}, {wall:%H:%M} ({gate.zone})"
     if _is_within(gate, wall):
         return Finding(is_open=True, detail=f"within its hours: {shown}")
     return Finding(is_open=False, detail=f"works {in_words(gate)}; {shown}")
@@ -32,8 +31,8 @@ def next_opening(gate: HoursGate, now: datetime) -> datetime | None:
     On a day on which the clock leaves out the hour of its start, that is as much after the gap as the start lies within it.
     """
     try:
-        zone = ZoneInfo(gate.zone)
-    except (ZoneInfoNotFoundError, OSError):
+        zone = find_zone(gate.zone)
+    except ValueError:
         return None
     start = time.min if gate.start == gate.end else gate.start
     today = now.astimezone(zone).date()
@@ -47,7 +46,7 @@ def in_words(gate: HoursGate) -> str:
     span = f"from {gate.start:%H:%M} to {gate.end:%H:%M}"
     if set(gate.days) == set(range(7)):
         return span
-    return f"{span} on {', '.join(_DAYS[day] for day in sorted(gate.days))}"
+    return f"{span} on {', '.join(DAYS[day] for day in sorted(gate.days))}"
 
 
 def _is_within(gate: HoursGate, wall: datetime) -> bool:

@@ -28,7 +28,7 @@ from agents.triggers import (
 )
 
 # Not strftime's names: those follow the process's locale.
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
     "January",
     "February",
@@ -79,7 +79,7 @@ def in_words(trigger: Trigger, *, local_zone: str | None = None) -> str:
 def due_in_words(due: datetime, zone: tzinfo, now: datetime) -> str:
     """When that is, seen from now: "tomorrow, Tuesday at 08:00"."""
     local, today = due.astimezone(zone), now.astimezone(zone).date()
-    day, days_ahead = _DAYS[local.weekday()], (local.date() - today).days
+    day, days_ahead = DAYS[local.weekday()], (local.date() - today).days
     match days_ahead:
         case 0:
             said = "today"
@@ -178,7 +178,7 @@ def _weekdays(field: str) -> str | None:
     if len(numbers) != len(field.split(",")):
         return None
     return "every " + listed(
-        [_DAYS[(number - 1) % 7] for number in sorted(numbers, key=lambda day: (day - 1) % 7)]
+        [DAYS[(number - 1) % 7] for number in sorted(numbers, key=lambda day: (day - 1) % 7)]
     )
 
 
@@ -192,7 +192,7 @@ def _ordinal(number: int) -> str:
 
 
 def _date(local: datetime, *, with_year: bool = True) -> str:
-    said = f"{_DAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]}"
+    said = f"{DAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]}"
     return f"{said} {local.year}" if with_year else said
 
 

@@ -177,14 +177,15 @@ class Registry:
                 runs=[views.run_info(run)], message=f"Run {run.id} is waiting to start."
             )
         before = {run.id for run in await self._store.runs.list(agent=agent.name, limit=1)}
-        await self._triggers.scan_now(agent.id)
+        found = await self._triggers.scan_now(agent.id)
         new = [
             run
             for run in await self._store.runs.list(agent=agent.name, limit=200)
             if run.id > max(before, default=0)
         ]
         return contract.RunsStarted(
-            runs=[views.run_info(run) for run in new], message=_found(agent, len(new))
+            runs=[views.run_info(run) for run in new],
+            message=_found(agent, max(found, len(new)), n_runs=len(new)),
         )
 
     async def arm(self) -> None:
@@ -358,8 +359,10 @@ def _check_model(model: str) -> None:
         )
 
 
-def _found(agent: Agent, count: int) -> str:
+def _found(agent: Agent, count: int, *, n_runs: int) -> str:
+    """What a look at the folders found. Where something is asked first, files become runs after the answer, or not at all."""
     if count:
-        return f"{count} new {'file' if count == 1 else 'files'}."
+        asked = "" if n_runs == count else "; gates and budgets are asked before they are read"
+        return f"{count} new {'file' if count == 1 else 'files'}{asked}."
     folders = ", ".join(str(folder) for folder in agent.definition.read_folders)
     return f"Nothing new in {folders}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import stat
 import tempfile
 import threading
@@ -294,6 +295,20 @@ async def test_a_slow_disk_holds_up_nobody_else(house: House, monkeypatch: pytes
         answered.set()
     assert (await adding)["name"] == "Bills"
     assert (await choosing)["paused"] is False
+
+
+async def test_run_now_tells_of_files_that_a_gate_is_asked_about(house: House) -> None:
+    source = (
+        "---\nname: Gated\ndescription: x\nkind: digest\ntriggers:\n"
+        f"  - on: file_changed\n    folders: [{house.inbox}]\n    settle_s: 3000\n"
+        f"gates:\n  - {{check: memory, query: nobody, at_least: 9}}\ncapabilities:\n  read: [{house.inbox}]\n---\n"
+    )
+    await house.post("/v1/agents", {"source": source, "accept": True}, status=201)
+    (house.inbox / "spring.md").write_text(DOCUMENT)
+    os.utime(house.inbox / "spring.md", (1, 1))  # for those who look now it rests
+    answer = await house.post("/v1/agents/Gated/run", {})
+    assert answer["runs"] == []
+    assert answer["message"] == "1 new file; gates and budgets are asked before they are read."
 
 
 async def test_a_removed_agent_is_gone_and_its_results_stay(house: House) -> None:

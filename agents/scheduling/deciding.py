@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from functools import partial
 
@@ -96,6 +96,16 @@ class Decider:
         for item in claimed:
             self._lines[item.agent.id].append(item)
         self.retry()
+
+    def set_agents(self, agents: Sequence[Agent]) -> None:
+        """What is not decided yet goes by these: a gate or a grant that was taken back is asked no more, nor is a removed agent's."""
+        by_id = {agent.id: agent for agent in agents}
+        for agent_id, line in self._lines.items():
+            agent = by_id.get(agent_id)
+            if agent is None:
+                del line[1:]  # they have ended with it; the first may be in work, and finds that out
+            else:
+                line[:] = [replace(item, agent=agent) for item in line]
 
     def retry(self) -> None:
         """Goes on with whatever is not decided and in nobody's hands."""

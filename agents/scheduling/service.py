@@ -146,6 +146,7 @@ class Scheduler:
         async with self._changing:
             before = {agent.id: agent.revision_id for agent in self._arming.agents.values()}
             self._arming.set_agents(agents)
+            self._decider.set_agents(agents)
             self._dirty = True
             for agent in self._arming.agents.values():
                 if before.get(agent.id) != agent.revision_id:  # its gates may be others now

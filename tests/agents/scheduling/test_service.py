@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agents.clock import SystemClock
-from agents.core import NewOccurrence, OccurrenceStatus
+from agents.core import Agent, NewOccurrence, OccurrenceStatus
 from agents.errors import DiskFull
 from agents.policies import Budget, Misfire, MisfirePolicy, Overlap, OverlapPolicy, RunPolicy
 from agents.scheduling.arming import Arming
@@ -398,6 +398,44 @@ async def test_however_many_gates_are_slow_an_agent_without_any_is_not_held_up(b
             bench.scheduler.poke()
             await asyncio.sleep(0.01)
     assert [run.agent_name for run in bench.admitted] == ["Without"]
+
+
+async def call_three_times(bench: Bench, agent: Agent) -> None:
+    """Its hook is called, and the first call waits at the agent's gate."""
+    bench.gates.hold[agent.name] = asyncio.Event()
+    for call in range(3):
+        new = NewOccurrence(
+            agent_id=agent.id, trigger=TriggerKind.WEBHOOK, key=f"call {call}", due_at=bench.clock.now()
+        )
+        await bench.scheduler.announce(new)
+    async with asyncio.timeout(10):
+        while bench.decider.n_waiting < 3 or not bench.gates.asked:
+            bench.scheduler.poke()
+            await asyncio.sleep(0.01)
+
+
+async def test_a_gate_that_was_taken_away_is_not_asked_for_what_is_still_in_line(bench: Bench) -> None:
+    await bench.start()
+    agent = await bench.add(definition(WebhookTrigger(hook="a"), gates=(ALWAYS,)))
+    await call_three_times(bench, agent)
+    await bench.store.agents.revise(agent.id, definition(WebhookTrigger(hook="a")), "source")
+    await bench.refresh()
+    bench.gates.hold["Writer"].set()
+    await bench.look_anew()
+    assert bench.gates.asked["Writer"] == 1
+    assert await bench.statuses() == [PENDING] * 3
+
+
+async def test_nothing_is_asked_any_more_for_an_agent_that_was_removed(bench: Bench) -> None:
+    await bench.start()
+    agent = await bench.add(definition(WebhookTrigger(hook="a"), gates=(ALWAYS,)))
+    await call_three_times(bench, agent)
+    await bench.store.agents.remove(agent.id)
+    await bench.refresh()
+    bench.gates.hold["Writer"].set()
+    await bench.look_anew()
+    assert bench.gates.asked["Writer"] == 1
+    assert await bench.statuses() == [OccurrenceStatus.CANCELLED] * 3
 
 
 async def test_a_gate_that_breaks_ends_its_due_time_and_not_the_scheduler(bench: Bench) -> None:

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import psutil
+
 from agents.bench.core import BenchFailed, Row, Scale, full_scale, quick_scale
 from agents.bench.report import as_json, as_text, describe_machine, missed_sentence, progress_line
 from agents.bench.rows.day import measure_burst, measure_day
@@ -49,6 +51,11 @@ def main(arguments: Sequence[str]) -> int:
         rows = asyncio.run(_measure(scale, frozenset(wish.row)))
     except (BenchFailed, HearthError) as error:
         _say(error)
+        return 1
+    except (OSError, psutil.Error) as error:  # a runtime that ended meanwhile, or a wait that took too long
+        _say(
+            f"A measurement could not be taken ({type(error).__name__}); look at the machine's load and try again."
+        )
         return 1
     except KeyboardInterrupt:
         return 130

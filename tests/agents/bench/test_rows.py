@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agents.bench.command import MEASUREMENTS, main
@@ -122,3 +123,17 @@ def test_an_unknown_row_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> No
         main(["--row", "nope"])
     assert ended.value.code == 2
     assert "due_to_claimed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("trouble", [TimeoutError(), psutil.NoSuchProcess(1), ConnectionResetError()])
+def test_a_measurement_that_can_not_be_taken_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], trouble: Exception
+) -> None:
+    async def fails(*_: object) -> list[Row]:
+        raise trouble
+
+    monkeypatch.setitem(MEASUREMENTS, "idle", (("idle_cpu",), fails))
+    assert main(["--row", "idle_cpu"]) == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1].startswith("A measurement could not be taken")
+    assert told.out == ""

@@ -71,7 +71,7 @@ def _add_house_routes(app: FastAPI, services: Services) -> None:
     async def loaded_models() -> list[contract.ModelInfo]:
         return services.loaded.list()
 
-    @app.post("/v1/engine/models/{model_id}/unload")
+    @app.post("/v1/engine/models/{model_id:path}/unload")
     async def unload_model(model_id: str) -> contract.ModelInfo:
         return await services.loaded.unload(model_id)
 

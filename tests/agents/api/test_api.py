@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -309,6 +310,16 @@ async def test_run_now_tells_of_files_that_a_gate_is_asked_about(house: House) -
     answer = await house.post("/v1/agents/Gated/run", {})
     assert answer["runs"] == []
     assert answer["message"] == "1 new file; gates and budgets are asked before they are read."
+
+
+async def test_two_model_files_of_one_name_are_unloaded_each_by_its_own_id(house: House) -> None:
+    for path in ("/one/same.gguf", "/two/same.gguf"):
+        house.runtime.engines.engine(path)
+    ids = [model["id"] for model in await house.get("/v1/engine/models")][-2:]
+    assert ids == ["same", "/two/same.gguf"]
+    for model_id in ids:
+        told = await house.post(f"/v1/engine/models/{quote(model_id, safe='')}/unload")
+        assert (told["id"], told["loaded"]) == (model_id, False)
 
 
 async def test_a_removed_agent_is_gone_and_its_results_stay(house: House) -> None:

@@ -205,7 +205,7 @@ def announce_row(
 
 
 def recover_rows(
-    db: Database, owner: str, *, in_hand: Collection[int] | None, now_us: int
+    db: Database, owner: str, *, in_hand: Collection[int] | None = None, now_us: int
 ) -> list[Occurrence]:
     """What another runtime had claimed and not decided waits to be claimed again; so does what `owner` has lost hold of."""
     found = rows(db, "SELECT id, owner FROM occurrences WHERE status = 'claimed'")

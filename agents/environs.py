@@ -105,6 +105,11 @@ class Environs:
         return verdict.reason if verdict.action is Action.PAUSE else None
 
     @property
+    def is_throttled(self) -> bool:
+        """Whether background work is to go on with less."""
+        return self.surroundings.verdict().action is Action.THROTTLE
+
+    @property
     def governor(self) -> contract.GovernorInfo:
         """What holds for ordinary agents, for the clients."""
         verdict = self.surroundings.verdict()

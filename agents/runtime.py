@@ -140,6 +140,7 @@ class Runtime:
             clock=clock,
             why_paused=partial(self._why_paused, by_hand=False),
             why_paused_by_hand=partial(self._why_paused, by_hand=True),
+            is_throttled=lambda: self.environs.is_throttled,
             followers=self._followers_of,
             on_given_up=self._agent_given_up,
             at=failpoint,

@@ -18,7 +18,7 @@ from agents.errors import Conflict, NotFound, StoreProblem
 from agents.runs.executing import Executor
 from agents.runs.execution import Execution
 from agents.runs.holding import Holding
-from agents.runs.power import Power
+from agents.runs.power import Power, is_by_hand
 from agents.runs.settling import INTERNAL_ERROR, Settler
 from agents.runs.work_time import WorkTime
 from agents.storage import Store
@@ -119,9 +119,13 @@ class Dispatcher:
 
     async def _begin_what_may_begin(self) -> None:
         powerless: dict[int, str] = {}
-        while len(self.executions) < MAX_AT_ONCE and self._may_begin():
+        helpless: set[int] = set()  # of which not even what somebody asked for may begin
+        while self._may_begin():
             run = await self._store.runs.next_pending(
-                now=self._clock.now(), skip_agents=self._busy() | self._holding.agents | set(powerless)
+                now=self._clock.now(),
+                skip_agents=self._busy() | self._holding.agents | helpless,
+                held_agents=powerless.keys(),
+                only_by_hand=self._power.is_throttled and self._is_at_work_in_background(),
             )
             if run is None:
                 break
@@ -130,22 +134,48 @@ class Dispatcher:
                 continue
             reason = self._power.why_waits(run, execution.definition)
             if reason is not None:
-                powerless[run.agent_id] = reason
-            elif self._may_begin():  # that may have changed while the run was looked up
+                powerless.setdefault(run.agent_id, reason)
+                if is_by_hand(run):
+                    helpless.add(run.agent_id)
+            elif self._may_begin() and not self._make_way(execution):  # it may have changed since the look-up
                 self._begin(execution)
         self._holding.note_power(powerless)
 
     def _may_begin(self) -> bool:
-        return not self._stopping and self._holding.everything is None
+        at_work = sum(not self._is_held(execution) for execution in self.executions.values())
+        return not self._stopping and self._holding.everything is None and at_work < MAX_AT_ONCE
 
     def _busy(self) -> frozenset[int]:
-        """Agents of which as many runs are in work as may be side by side, or one may wait in the ledger though it was taken."""
-        at_work = Counter(execution.run.agent_id for execution in self.executions.values())
+        """Agents of which as many runs are in work as may be side by side, or one may wait in the ledger though it was taken.
+
+        A run that the surroundings hold keeps nobody busy: it makes way for one that somebody asked for.
+        """
+        moving = [execution for execution in self.executions.values() if not self._is_held(execution)]
+        at_work = Counter(execution.run.agent_id for execution in moving)
         return frozenset(
             execution.run.agent_id
-            for execution in self.executions.values()
+            for execution in moving
             if not execution.is_at_work or at_work[execution.run.agent_id] >= execution.side_by_side
         )
+
+    def _is_held(self, execution: Execution) -> bool:
+        """Whether it stands still where it is, because of the surroundings."""
+        if not execution.is_at_work or execution.is_given_back:
+            return False
+        return self._power.why_waits(execution.run, execution.definition) is not None
+
+    def _is_at_work_in_background(self) -> bool:
+        return any(not is_by_hand(execution.run) for execution in self.executions.values())
+
+    def _make_way(self, execution: Execution) -> bool:
+        """Gives back held runs of its agent where it would be one too many; it is found again once they have ended."""
+        same = [other for other in self.executions.values() if other.run.agent_id == execution.run.agent_id]
+        held = [other for other in same if self._is_held(other)]
+        if len(same) < execution.side_by_side or not held:
+            return False
+        for other in held:
+            other.give_back()
+        return True
 
     async def _execution_of(self, run: Run) -> Execution | None:
         """None for a run that can't even begin, which has failed then."""

@@ -60,6 +60,7 @@ class RunManager:
         clock: Clock | None = None,
         why_paused: WhyPaused = lambda _: None,
         why_paused_by_hand: WhyPaused | None = None,
+        is_throttled: Callable[[], bool] = lambda: False,
         followers: Followers = nobody,
         on_given_up: Callable[[str], Awaitable[None]] = _ignore,
         energy: EnergyCounter | None = None,
@@ -67,14 +68,14 @@ class RunManager:
     ) -> None:
         """`on_change` is told an agent's name after each change of one of its runs, `on_store_trouble` a sentence, and None once rows
         can be written again. `why_paused` says why runs of a power class must not go on now, and `why_paused_by_hand` why not even those
-        that somebody asked for; `at` is told each boundary of the work.
+        that somebody asked for; while `is_throttled`, background runs begin one after another. `at` is told each boundary of the work.
         """
         self._store = store
         self._bus = bus
         self._owner = owner
         self._on_change = on_change
         self._clock = clock or SystemClock()
-        self._power = Power(why_paused, why_paused_by_hand)
+        self._power = Power(why_paused, why_paused_by_hand, is_throttled)
         self._engines_held = False
         self.house_budget = HouseBudget(store.meta)
         self.switch = StopSwitch(store.meta, self._clock)

@@ -16,9 +16,20 @@ WhyPaused = Callable[[PowerClass], str | None]
 class Power:
     """The surroundings' word, with the exception of runs that somebody asks for: for those they have a word of its own."""
 
-    def __init__(self, why_paused: WhyPaused, why_paused_by_hand: WhyPaused | None = None) -> None:
+    def __init__(
+        self,
+        why_paused: WhyPaused,
+        why_paused_by_hand: WhyPaused | None = None,
+        is_throttled: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._why_paused = why_paused
         self._why_paused_by_hand = why_paused_by_hand or why_paused
+        self._is_throttled = is_throttled
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether background work is to go on with less: then one run after another."""
+        return self._is_throttled()
 
     def why_waits(self, run: Run, definition: AgentDefinition) -> str | None:
         """Why this run must not go on now."""

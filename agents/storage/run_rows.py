@@ -75,12 +75,15 @@ def next_pending_run(
     *,
     now: datetime,
     skip_agents: Collection[int] = (),
+    held_agents: Collection[int] = (),
+    only_by_hand: bool = False,
     at_most: Mapping[int, int] | None = None,
 ) -> Run | None:
     """The pending run that has been due for longest and may begin now.
 
     Its agent is neither paused, removed nor to be skipped, and has fewer runs in work than `at_most` says of it, which is one where it
-    says nothing; without `at_most`, runs in work are not counted.
+    says nothing; without `at_most`, runs in work are not counted. Of `held_agents`, or with `only_by_hand` of all, only runs that
+    somebody asked for are taken.
     """
     found = row(
         db,
@@ -88,6 +91,8 @@ def next_pending_run(
         SELECT r.id FROM runs r INDEXED BY runs_pending JOIN agents a ON a.id = r.agent_id
         WHERE r.status = 'pending' AND (r.not_before_us IS NULL OR r.not_before_us <= :now)
             AND a.paused = 0 AND a.removed_us IS NULL AND r.agent_id NOT IN (SELECT value FROM json_each(:skip))
+            AND (NOT (:only_by_hand OR r.agent_id IN (SELECT value FROM json_each(:held)))
+                OR (SELECT o.trigger FROM occurrences o WHERE o.id = r.occurrence_id) = 'manual')
             AND (:at_most IS NULL OR (SELECT count(*) FROM runs w WHERE w.agent_id = r.agent_id AND w.status = 'running')
                 < coalesce((SELECT value FROM json_each(:at_most) WHERE key = CAST(r.agent_id AS TEXT)), 1))
         ORDER BY r.due_us, r.id LIMIT 1
@@ -95,6 +100,8 @@ def next_pending_run(
         {
             "now": to_us(now),
             "skip": json.dumps(list(skip_agents)),
+            "held": json.dumps(list(held_agents)),
+            "only_by_hand": int(only_by_hand),
             "at_most": None if at_most is None else json.dumps(dict(at_most)),
         },
     )

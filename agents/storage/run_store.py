@@ -132,15 +132,25 @@ class RunStore:
         *,
         now: datetime | None = None,
         skip_agents: Collection[int] = (),
+        held_agents: Collection[int] = (),
+        only_by_hand: bool = False,
         at_most: Mapping[int, int] | None = None,
     ) -> Run | None:
         """The run that has been due for longest and may begin; those of paused agents wait, and those of `skip_agents`.
 
+        Of `held_agents`, or with `only_by_hand` of all, only runs that somebody asked for are taken.
         `at_most`: how many runs of an agent may be in work side by side, one where it says nothing; without it nobody counts.
         """
         moment = now or self._clock.now()
         return await self._writer.read(
-            lambda db: run_rows.next_pending_run(db, now=moment, skip_agents=skip_agents, at_most=at_most)
+            lambda db: run_rows.next_pending_run(
+                db,
+                now=moment,
+                skip_agents=skip_agents,
+                held_agents=held_agents,
+                only_by_hand=only_by_hand,
+                at_most=at_most,
+            )
         )
 
     async def next_not_before(self, after: datetime) -> datetime | None:

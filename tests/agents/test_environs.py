@@ -16,7 +16,7 @@ from agents.events import EventBus
 from agents.policies import PowerClass
 from agents.surroundings.clocks import ClockReading
 from agents.surroundings.core import Surroundings
-from agents.triggers import IdleTrigger, StartTrigger, Trigger, TriggerKind
+from agents.triggers import GateKind, IdleTrigger, StartTrigger, Trigger, TriggerKind
 from engine.model import PowerLimits
 from tests.agents.conftest import FakeClock
 from tests.agents.surroundings.test_service import agent_of
@@ -60,10 +60,14 @@ class Parts:
         self.limits: list[PowerLimits] = []
         self.happened_to: list[tuple[TriggerKind, list[Trigger]]] = []
         self.disk_is_full = 0
+        self.released: list[GateKind] = []
         self.pids: list[int] = []
 
     def surroundings_changed(self) -> None:
         self.told.append("changed")
+
+    def release(self, gate: GateKind) -> None:
+        self.released.append(gate)
 
     async def park(self) -> None:
         self.told.append("park")
@@ -155,9 +159,18 @@ async def test_a_verdict_reaches_runs_engines_and_clients(house: House) -> None:
     assert [event.action for event in events] == ["pause", "run"]
 
 
+async def test_what_waits_for_a_plug_is_looked_at_once_there_is_one(house: House) -> None:
+    house.parts.released.clear()
+    await house.look(Surroundings(on_ac=False, battery_percent=80.0))
+    assert house.parts.released == []
+    await house.look(Surroundings(on_ac=True, battery_percent=80.0))
+    assert house.parts.released == [GateKind.AC_POWER]
+
+
 async def test_slower_is_no_reason_not_to_begin(house: House) -> None:
     await house.look(Surroundings(on_ac=False, battery_percent=40.0))
     assert house.environs.governor.action == "throttle"
+    assert house.environs.is_throttled
     assert house.environs.why_paused(PowerClass.ANY) is None
     assert house.environs.why_paused(PowerClass.AC_ONLY) is not None
 

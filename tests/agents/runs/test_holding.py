@@ -12,6 +12,7 @@ import pytest
 from agents.core import Agent, AgentDefinition, NewResult, Run, RunStatus
 from agents.policies import Budget, Overlap, OverlapPolicy, PowerClass, Retry, RunPolicy, TimeLimits
 from agents.runs.context import RunContext
+from agents.runs.dispatching import MAX_AT_ONCE
 from agents.runs.manager import REPLACED
 from agents.runs.retrying import GIVE_UP_AFTER
 from agents.runs.stop_switch import STOPPED, StopSwitch
@@ -183,6 +184,94 @@ async def test_a_run_by_hand_that_is_in_work_when_the_engines_begin_to_hold_asks
         made.manager.surroundings_changed()
         await made.until(run, RunStatus.SUCCEEDED)
         assert engine.requests[-1].priority is Priority.NORMAL
+
+
+async def test_a_run_by_hand_does_not_wait_behind_a_run_of_its_agent_that_waits_for_power(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    agent = await with_policy(store, folder, power=PowerClass.AC_ONLY)
+    [waits] = await some(store, agent, document, clock, 1)
+    clock.advance(1)
+    run = await by_hand(store, agent, document, clock)
+    words = {"why_paused": {PowerClass.AC_ONLY: "On battery."}.get, "why_paused_by_hand": nothing}
+    async with house(store, clock, ScriptedEngine(first_choice), **words) as made:
+        await made.until(run, RunStatus.SUCCEEDED)
+        assert (await store.runs.get(waits.id)).attempt == 0
+        assert made.manager.problem(agent.id) == "On battery."
+
+
+class Stalling:
+    """Work that goes on once it may, and at once where somebody asked for it."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.may_end = asyncio.Event()
+
+    async def __call__(self, context: RunContext, _: AgentDefinition) -> NewResult:
+        self.begun += 1
+        if context.run.trigger is not TriggerKind.MANUAL:
+            await self.may_end.wait()
+        return NewResult(title="Done", summary="Done.", action_items=(), category="note")
+
+    async def until_begun(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while self.begun < count:
+                await asyncio.sleep(0.01)
+
+
+async def one_each(
+    store: Store, folder: Path, document: Path, clock: FakeClock, count: int
+) -> list[tuple[Agent, Run]]:
+    """An agent with a pending run, so many times."""
+    agents = [await with_policy(store, folder, f"Agent {number}") for number in range(count)]
+    return [(agent, (await some(store, agent, document, clock, 1))[0]) for agent in agents]
+
+
+async def statuses(store: Store, runs: list[Run]) -> list[RunStatus]:
+    return [(await store.runs.get(run.id)).status for run in runs]
+
+
+async def test_runs_that_stand_still_in_the_engine_make_way_for_a_run_by_hand(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    made_of = await one_each(store, folder, document, clock, MAX_AT_ONCE)
+    held = [run for _, run in made_of]
+    reasons: dict[PowerClass, str] = {}
+    words = {"why_paused": reasons.get, "why_paused_by_hand": nothing}
+    work = Stalling()
+    async with house(store, clock, ScriptedEngine([]), work, **words) as made:
+        await work.until_begun(MAX_AT_ONCE)
+        reasons.update(dict.fromkeys(PowerClass, "A program fills the screen."))
+        made.manager.surroundings_changed()
+        run = await by_hand(store, made_of[0][0], document, clock)
+        made.manager.poke()
+        await made.until(run, RunStatus.SUCCEEDED)
+        assert await statuses(store, held) == [RunStatus.PENDING] + [RunStatus.RUNNING] * (MAX_AT_ONCE - 1)
+        reasons.clear()
+        work.may_end.set()
+        made.manager.surroundings_changed()
+        for each in held:
+            await made.until(each, RunStatus.SUCCEEDED)
+
+
+async def test_while_work_is_throttled_one_run_begins_after_another_and_what_is_asked_for_beside_it(
+    store: Store, clock: FakeClock, folder: Path, document: Path
+) -> None:
+    is_slow = True
+    made_of = await one_each(store, folder, document, clock, 3)
+    runs = [run for _, run in made_of]
+    work = Stalling()
+    async with house(store, clock, ScriptedEngine([]), work, is_throttled=lambda: is_slow) as made:
+        await work.until_begun(1)
+        asked_for = await by_hand(store, made_of[2][0], document, clock)
+        made.manager.poke()
+        await made.until(asked_for, RunStatus.SUCCEEDED)
+        await asyncio.sleep(0.05)
+        assert await statuses(store, runs) == [RunStatus.RUNNING, RunStatus.PENDING, RunStatus.PENDING]
+        is_slow = False
+        made.manager.surroundings_changed()
+        await work.until_begun(4)
+        assert await statuses(store, runs) == [RunStatus.RUNNING] * 3
 
 
 async def test_a_low_battery_stops_a_run_by_hand_too(

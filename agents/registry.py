@@ -142,6 +142,7 @@ class Registry:
             raise UsageProblem("Name at least one folder; pause the agent if it should watch none.")
         agent = await self._store.agents.get(name)
         definition = await asyncio.to_thread(self._with_folders, agent.definition, folders)
+        await self._check_among_others(definition)
         await self._store.agents.revise(agent.id, definition, render_definition(definition))
         await self._store.agents.set_paused(agent.id, False)
         return await self._changed(name)

@@ -10,8 +10,6 @@ import asyncio
 import errno
 import hashlib
 import os
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -23,8 +21,8 @@ from agents.durable import sync_folder
 from agents.printable import printable
 from agents.runs.effects import Found, Trace
 from agents.runs.problems import EffectRefused, EffectTrouble
+from agents.runs.result_name import result_name
 
-MAX_NAME_CHARS = 60
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -40,17 +38,10 @@ def file_request(run: Run, result: NewResult, *, folder: Path, due_local: dateti
     """What is to be written, as the effect's request. `due_local` is the due time by the user's clock."""
     text = as_markdown(result)
     return {
-        "path": str(folder / file_name(run, due_local)),
+        "path": str(folder / result_name(run.agent_name, run_id=run.id, due_local=due_local)),
         "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
         "text": text,
     }
-
-
-def file_name(run: Run, due_local: datetime) -> str:
-    """From the agent's name and the due time, for people; the run's number makes it the only one."""
-    plain = unicodedata.normalize("NFC", run.agent_name)
-    slug = re.sub(r"[^\w]+", "-", plain).strip("-_.").lower()[:MAX_NAME_CHARS] or "agent"
-    return f"{slug} {due_local:%Y-%m-%d %H.%M} run {run.id}.md"
 
 
 def as_markdown(result: NewResult) -> str:

@@ -1,4 +1,4 @@
-"""Agents that start on another's result: no circles, no avalanches, and whom the end of a run wakes. Pure."""
+"""Agents that start on another's result, told or written as a file: no circles, no avalanches, and whom the end of a run wakes. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import assert_never
 from agents.core import Agent, AgentDefinition, NewOccurrence, NewResult, Run, RunStatus
 from agents.errors import UsageProblem
 from agents.triggers import ResultKind, ResultTrigger, trigger_key
+from agents.watching.rules import is_fed_by
 
 MAX_FOLLOWERS = 20  # agents that start on the results of one
 MAX_DEPTH = 10  # agents in a row, each started by the one before
@@ -18,10 +19,8 @@ MAX_DEPTH = 10  # agents in a row, each started by the one before
 def check_chains(agents: Sequence[AgentDefinition]) -> None:
     """Raises UsageProblem for a circle, for a chain that is too long, and for an agent that would start too many."""
     names = {_same(agent.name): agent.name for agent in agents}
-    followed = {
-        _same(agent.name): list(dict.fromkeys(_same(trigger.agent) for trigger in _result_triggers(agent)))
-        for agent in agents
-    }
+    writers = [agent for agent in agents if agent.write_folder is not None]
+    followed = {_same(agent.name): _followed_by(agent, writers) for agent in agents}
     _check_fan_out(names, followed)
     depths: dict[str, int] = {}
     for name in followed:
@@ -88,6 +87,13 @@ def _text(result: NewResult | None, reason: str | None) -> str | None:
 
 def _result_triggers(agent: AgentDefinition) -> list[ResultTrigger]:
     return [trigger for trigger in agent.triggers if isinstance(trigger, ResultTrigger)]
+
+
+def _followed_by(agent: AgentDefinition, writers: Sequence[AgentDefinition]) -> list[str]:
+    """Whose results wake it, told to it or written as files into a folder that it watches; its own files do not."""
+    told = [trigger.agent for trigger in _result_triggers(agent)]
+    written = [each.name for each in writers if each is not agent and is_fed_by(agent, each)]
+    return list(dict.fromkeys(_same(name) for name in (*told, *written)))
 
 
 def _check_fan_out(names: Mapping[str, str], followed: Mapping[str, Sequence[str]]) -> None:

@@ -6,9 +6,11 @@ import fnmatch
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.core import AgentDefinition
+from agents.runs.result_name import result_name
 from agents.triggers import trigger_key
 
 # What programs leave while they write: it becomes a document under another name, or never does.
@@ -77,3 +79,13 @@ def rules_of(definition: AgentDefinition) -> Iterator[FolderRule]:
                     trigger_key=trigger_key(trigger),
                     storm_files=trigger.storm_files,
                 )
+
+
+def is_fed_by(reader: AgentDefinition, writer: AgentDefinition) -> bool:
+    """Whether a result that `writer` writes as a file is a new file to `reader`. By the folders' names: links are not followed."""
+    if writer.write_folder is None:
+        return False
+    written = writer.write_folder / result_name(
+        writer.name, run_id=1, due_local=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    return any(rule.wants(written) for rule in rules_of(reader))

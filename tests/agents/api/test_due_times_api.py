@@ -264,3 +264,23 @@ async def test_a_due_time_that_leads_to_no_run_is_told_to_clients(house: House) 
         await asyncio.wait([listening])
     assert (event["occurrence"]["status"], event["occurrence"]["agent"]) == ("skipped", "Called")
     assert event["occurrence"]["reason"] == "All agents are stopped."
+
+
+async def test_folders_that_would_close_a_circle_of_agents_are_not_chosen(house: House) -> None:
+    folders = {name: house.inbox.parent / name for name in ("one", "two", "three")}
+    for folder in folders.values():
+        folder.mkdir()
+
+    def handing_on(name: str, reads: str, writes: str) -> dict[str, Any]:
+        read, write = folders[reads], folders[writes]
+        source = (
+            f"---\nname: {name}\ndescription: x\nkind: write\ntriggers:\n  - on: file_changed\n    folders: [{read}]\n"
+            f"capabilities:\n  read: [{read}]\n  write: [{write}]\noutput: {{folder: {write}}}\n---\n\nWrite.\n"
+        )
+        return {"source": source, "accept": True}
+
+    await house.post("/v1/agents", handing_on("First", "one", "two"), status=201)
+    await house.post("/v1/agents", handing_on("Second", "three", "one"), status=201)
+    answer = await house.http.put("/v1/agents/Second/folders", json={"folders": [str(folders["two"])]})
+    assert answer.status_code == 400
+    assert "in a circle" in answer.json()["error"]["message"]

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import stat
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import pytest
 from agents.core import Agent, EffectKind, NewResult, Run
 from agents.runs.effects import Found, Trace, make_once
 from agents.runs.problems import EffectRefused, EffectTrouble, Unverified
-from agents.runs.result_file import WriteFile, as_markdown, file_name, file_request
+from agents.runs.result_file import WriteFile, as_markdown, file_request
+from agents.runs.result_name import result_name
 from agents.storage import Store
 from tests.agents.conftest import FakeClock
 from tests.agents.runs.houses import record
@@ -222,7 +222,7 @@ async def test_a_full_disk_is_trouble_that_passes(
 
 @pytest.mark.parametrize("name", ["Räume & Träume", "../../etc/passwd", "a/b\\c", "…", "x" * 300, "CON:*?"])
 def test_a_file_s_name_is_harmless_whatever_the_agent_is_called(run: Run, name: str) -> None:
-    made = file_name(replace(run, agent_name=name), DUE)
+    made = result_name(name, run_id=run.id, due_local=DUE)
     assert made == Path(made).name
     assert not made.startswith(".")
     assert len(made) < 120

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 from agents.core import Agent, AgentDefinition, AgentKind, NewResult, Run, RunStatus
 from agents.errors import UsageProblem
 from agents.scheduling.chains import MAX_DEPTH, MAX_FOLLOWERS, check_chains, followers_of
-from agents.triggers import ResultKind, ResultTrigger, StartTrigger, Trigger, TriggerKind, trigger_key
+from agents.triggers import (
+    FileTrigger,
+    ResultKind,
+    ResultTrigger,
+    StartTrigger,
+    Trigger,
+    TriggerKind,
+    trigger_key,
+)
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 RESULT = NewResult(title="News", summary="Two things.", action_items=("Read", "Write"), category="news")
@@ -28,6 +37,14 @@ def named(name: str, *follows: str | Trigger) -> AgentDefinition:
         triggers=triggers or (StartTrigger(),),
         read_folders=(Path("/tmp"),),
     )
+
+
+def handing_on(
+    name: str, *, reads: str, writes: str, patterns: tuple[str, ...] = ("*.md",)
+) -> AgentDefinition:
+    folder = Path(reads)
+    trigger = FileTrigger(folders=(folder,), patterns=patterns)
+    return replace(named(name, trigger), read_folders=(folder,), write_folder=Path(writes))
 
 
 def living(definition: AgentDefinition, *, id: int, paused: bool = False) -> Agent:  # noqa: A002
@@ -181,3 +198,22 @@ def test_nobody_is_woken_by_a_replay_nor_while_paused_nor_by_others():
     rows = followers_of([paused, other, awake], a_run("A"), RESULT, **ended)
     assert [row.agent_id for row in rows] == [4]
     assert followers_of([awake], a_run("A", replay_of=41), RESULT, **ended) == []
+
+
+def test_agents_that_would_hand_files_on_to_one_another_in_a_circle_are_refused() -> None:
+    first = handing_on("First", reads="/in", writes="/out/notes")
+    second = handing_on("Second", reads="/out", writes="/in")
+    with pytest.raises(
+        UsageProblem, match="in a circle: “(First” → “Second” → “First|Second” → “First” → “Second)”"
+    ):
+        check_chains([first, second])
+    told = replace(named("Second", "First"), write_folder=Path("/in"))
+    with pytest.raises(UsageProblem, match="in a circle"):
+        check_chains([first, told])
+
+
+def test_files_that_are_handed_on_to_the_end_or_meant_by_no_pattern_make_no_circle() -> None:
+    first = handing_on("First", reads="/in", writes="/out")
+    check_chains([first, handing_on("Second", reads="/out", writes="/elsewhere")])
+    check_chains([first, handing_on("Second", reads="/out", writes="/in", patterns=("*.pdf",))])
+    check_chains([handing_on("Alone", reads="/in", writes="/in")])

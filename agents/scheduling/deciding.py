@@ -200,12 +200,12 @@ class Decider:
 
     async def _admit(self, item: Claimed, outcomes: Sequence[GateOutcome], *, replaces: bool) -> str | None:
         """Makes the run. Else says why it is one too many by now: counting and admitting are one, for all agents together."""
+        if replaces:  # before it is anybody else's turn to wait: the end of a run takes a while
+            await self._house.replace(item.agent.id)
         async with self._admitting:
             reason = await self._too_many(item.agent)
             if reason is not None:
                 return reason
-            if replaces:
-                await self._house.replace(item.agent.id)
             run = await self._store.admit(
                 item.occurrence.id, fence=item.occurrence.fence, gates=outcomes, not_before=item.not_before
             )

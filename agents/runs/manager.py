@@ -29,6 +29,7 @@ from agents.runs.power import Power, WhyPaused, is_by_hand
 from agents.runs.settling import Followers, Settler, nobody
 from agents.runs.stop_switch import STOPPED, StopSwitch
 from agents.storage import Store
+from agents.triggers import TriggerKind
 
 CANCELLED_BY_USER = "Cancelled by you."
 REPLACED = "Replaced by a newer run."
@@ -202,7 +203,7 @@ class RunManager:
     async def replace(self, agent_id: int) -> None:
         """Cancels what is unfinished of an agent's runs, because a newer one takes their place. Files are each their own work."""
         for run in await self._store.runs.unfinished(agent_id):
-            if run.path is None:
+            if run.path is None and run.trigger is not TriggerKind.FILE_CHANGED:  # a storm has no path of its own
                 with contextlib.suppress(Conflict):  # it has just ended
                     await self.cancel(run.id, REPLACED)
 

@@ -409,13 +409,21 @@ async def test_a_newer_run_takes_the_place_of_those_that_are_no_file_s(
     old = []
     for number in range(2):
         clock.advance(1)
-        new = replace(occurrence_of(agent, document, clock), key=f"due-{number}", path=None)
+        new = replace(
+            occurrence_of(agent, document, clock), key=f"due-{number}", path=None, trigger=TriggerKind.CRON
+        )
         run = await store.runs.record(new)
         assert run is not None
         old.append(run)
+    of_many_files = await store.runs.record(
+        replace(occurrence_of(agent, document, clock), key="storm", path=None),
+        files=[(document, "hash", 1)],
+    )
+    assert of_many_files is not None
     async with house(store, clock, ScriptedEngine([]), hang) as made:
         await made.until(of_file, RunStatus.RUNNING)
         await made.manager.replace(agent.id)
+        assert (await store.runs.get(of_many_files.id)).status is RunStatus.PENDING
         ended = [await store.runs.get(run.id) for run in old]
         assert [(run.status, run.reason) for run in ended] == [(RunStatus.CANCELLED, REPLACED)] * 2
         assert (await store.runs.get(of_file.id)).status is RunStatus.RUNNING

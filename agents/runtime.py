@@ -329,13 +329,18 @@ class Runtime:
         )
 
     async def switch_agents(self, stopped: bool) -> contract.AgentsSwitched:
-        """The one switch for all agents: nothing of theirs generates when this returns, or they go on."""
-        if stopped:
-            await self.runs.stop_all()
-        else:
-            await self.runs.resume_all()
-        switched = views.agents_switched(self.runs.switch.stopped)
-        self.bus.publish(contract.SwitchChanged(switch=switched))
+        """The one switch for all agents: nothing of theirs generates when this returns, or they go on.
+
+        Clients are told how it stands also where that could not be written down: a stop holds all the same.
+        """
+        try:
+            if stopped:
+                await self.runs.stop_all()
+            else:
+                await self.runs.resume_all()
+        finally:
+            switched = views.agents_switched(self.runs.switch.stopped)
+            self.bus.publish(contract.SwitchChanged(switch=switched))
         return switched
 
     async def report_presence(self, presence: contract.Presence) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from agents import contract
+from agents.errors import DiskFull
 from tests.agents.api.test_api import DIGEST, House, house, root
 from tests.agents.runs.test_manager import DOCUMENT
 
@@ -284,3 +286,18 @@ async def test_folders_that_would_close_a_circle_of_agents_are_not_chosen(house:
     answer = await house.http.put("/v1/agents/Second/folders", json={"folders": [str(folders["two"])]})
     assert answer.status_code == 400
     assert "in a circle" in answer.json()["error"]["message"]
+
+
+async def test_a_stop_that_can_not_be_written_down_holds_and_is_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise DiskFull("The disk is full.")
+
+    told: list[contract.EventData] = []
+    monkeypatch.setattr(house.runtime.store.meta, "set", full)
+    monkeypatch.setattr(house.runtime.bus, "publish", told.append)
+    problem = await house.post("/v1/agents-switch", {"stopped": True}, status=507)
+    assert problem["error"]["code"] == "disk_full"
+    assert [event.switch.stopped for event in told if isinstance(event, contract.SwitchChanged)] == [True]
+    assert (await house.get("/v1/status"))["agents_stopped"] == "All agents are stopped."

@@ -203,9 +203,10 @@ class RunManager:
     async def replace(self, agent_id: int) -> None:
         """Cancels what is unfinished of an agent's runs, because a newer one takes their place. Files are each their own work."""
         for run in await self._store.runs.unfinished(agent_id):
-            if (
-                run.path is None and run.trigger is not TriggerKind.FILE_CHANGED
-            ):  # a storm has no path of its own
+            is_of_files = (
+                run.path is not None or run.trigger is TriggerKind.FILE_CHANGED
+            )  # a storm has no path
+            if not is_of_files:
                 with contextlib.suppress(Conflict):  # it has just ended
                     await self.cancel(run.id, REPLACED)
 

@@ -200,7 +200,7 @@ class Decider:
 
     async def _admit(self, item: Claimed, outcomes: Sequence[GateOutcome], *, replaces: bool) -> str | None:
         """Makes the run. Else says why it is one too many by now: counting and admitting are one, for all agents together."""
-        if replaces:  # before it is anybody else's turn to wait: the end of a run takes a while
+        if replaces:  # not while others wait for their turn: the end of a run takes a while
             await self._house.replace(item.agent.id)
         async with self._admitting:
             reason = await self._too_many(item.agent)

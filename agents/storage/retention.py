@@ -1,7 +1,7 @@
-"""Forgets old history: what steps have kept first, then whole runs. What is not over, or still needed, stays.
+"""Forgets old history, what is worth least first: due times without a run, what steps have kept, then whole runs.
 
-Two kinds of old rows are needed: a run that a newer one was made from, and the newest due time of a timed trigger, from which the next
-one is counted. Work goes in small transactions, so that nobody waits for it. The room is used again; the file does not shrink.
+What is not over stays, and so does what is still needed: a run that a newer one was made from, and the newest due time of a timed
+trigger, from which the next one is counted. Work goes in small transactions, so that nobody waits for it. The room is used again; the file does not shrink.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Retention:
     ) -> Forgotten:
         """Forgets what ended before `older_than`; and, while the rows take more than `keep_bytes`, the oldest of the rest too.
 
-        For the size's sake no run that ended after `spare_since` is forgotten; its steps' outputs may be. A run whose steps lost their outputs can still be read, but not be replayed.
+        For the size's sake no due time and no run that ended after `spare_since` is forgotten; its steps' outputs may be. A run whose
+        steps lost their outputs can still be read, but not be replayed.
         """
         forgotten = Forgotten()
         if older_than is not None:
@@ -81,9 +82,9 @@ class Retention:
         if keep_bytes is not None:
             spared = _ANY_TIME if spare_since is None else to_us(spare_since)
             for forget, before in (
+                (_forget_dues, spared),
                 (_forget_outputs, _ANY_TIME),
                 (_forget_runs, spared),
-                (_forget_dues, spared),
             ):
                 forgotten = await self._all(forget, before, forgotten, keep_bytes=keep_bytes)
         return forgotten

@@ -146,6 +146,20 @@ async def test_due_times_without_a_run_go_with_what_their_gates_said(
     assert (await store.schedule.wakings(agent.id)).free == 1
 
 
+async def test_to_fit_a_size_nothing_of_a_run_goes_while_due_times_without_one_are_left(
+    store: Store, agent: Agent, clock: FakeClock
+) -> None:
+    run = await finished(store, due(agent, clock, "run"), output="x" * 50_000)
+    full = await store.retention.used_bytes()
+    missed = [(due(agent, clock, f"missed {number}"), "Off. " * 100) for number in range(300)]
+    await store.schedule.record_missed(missed)
+
+    forgotten = await store.retention.prune(keep_bytes=full + 40_000)
+
+    assert (forgotten.dues > 0, forgotten.outputs, forgotten.runs) == (True, 0, 0)
+    assert (await store.runs.steps(run.id))[0].output is not None
+
+
 async def test_to_fit_a_size_outputs_go_first_and_runs_only_if_that_was_not_enough(
     store: Store, agent: Agent, clock: FakeClock
 ) -> None:

@@ -111,6 +111,7 @@ class Asker:
         progress = Progress(self._bus, self._run.id, step.seq)
         finished: Finished | None = None
         self._work_time.hold(_QUEUED)
+        before_s = self._work_time.worked_s
         try:
             async for event in self._engine.stream(request):
                 self._work_time.release(_QUEUED)
@@ -125,7 +126,10 @@ class Asker:
                     case Finished():
                         finished = event
                 # What a cancelled question has used counts too.
-                spent.amount = Amount(tokens=progress.prompt_tokens + progress.completion_tokens)
+                spent.amount = Amount(
+                    tokens=progress.prompt_tokens + progress.completion_tokens,
+                    seconds=self._work_time.worked_s - before_s,
+                )
         finally:
             self._work_time.release(_QUEUED)
         if finished is None:

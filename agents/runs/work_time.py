@@ -64,6 +64,11 @@ class WorkTime:
                 watch.go_on()
 
     @property
+    def worked_s(self) -> float:
+        """How long the run has been at work in this attempt."""
+        return self._run.passed_s
+
+    @property
     def left_s(self) -> float:
         """Until a limit is reached, if nothing holds the work; less than 0 afterwards."""
         left_s = self._limits.run_s - self._run.passed_s

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents.contract import RunProgress
 from agents.core import Agent, AgentDefinition, NewResult, Run, RunStatus
 from agents.policies import Budget, Overlap, OverlapPolicy, PowerClass, Retry, RunPolicy, TimeLimits
 from agents.runs.context import RunContext
@@ -475,3 +476,19 @@ async def test_agents_that_are_stopped_while_they_are_let_go_on_stay_stopped(clo
     await asyncio.gather(resuming, stopping)
     assert written[-1]
     assert switch.stopped is not None
+
+
+async def test_what_an_interrupted_answer_took_of_the_model_counts(
+    store: Store, clock: FakeClock, agent: Agent, document: Path
+) -> None:
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice, delay_s=0.02)) as made:
+        day = clock.now().astimezone().date()
+        async with asyncio.timeout(5):
+            while not any(isinstance(event, RunProgress) for event in made.events):
+                await asyncio.sleep(0.001)
+        clock.advance(7)
+        await asyncio.sleep(0.05)  # some more words
+        await made.manager.stop_all()
+        assert (await store.runs.get(run.id)).status is RunStatus.PENDING
+        assert (await store.budgets.used(agent.id, day)).seconds == 7.0

@@ -150,14 +150,15 @@ def count_runs_since(db: Database, agent_id: int | None, since: datetime) -> int
 
 
 def failures_in_a_row(db: Database, agent_id: int) -> int:
-    """Runs of the agent that failed since one had a result, and since the agent was changed or let run again."""
+    """Runs of the agent that failed since one had a result, and since the agent was changed or let run again; no replays."""
     return int(
         scalar(
             db,
             """
             SELECT count(*) FROM runs r JOIN agents a ON a.id = r.agent_id
-            WHERE r.agent_id = :agent AND r.status = 'failed' AND r.finished_us > max(a.fresh_us, coalesce(
-                (SELECT max(finished_us) FROM runs WHERE agent_id = :agent AND status IN ('succeeded', 'unverified')), 0))
+            WHERE r.agent_id = :agent AND r.status = 'failed' AND r.replay_of IS NULL AND r.finished_us > max(a.fresh_us, coalesce(
+                (SELECT max(finished_us) FROM runs
+                    WHERE agent_id = :agent AND status IN ('succeeded', 'unverified') AND replay_of IS NULL), 0))
             """,
             {"agent": agent_id},
         )

@@ -645,9 +645,9 @@ async def test_unfinished_runs_come_in_the_order_in_which_they_were_due(store: S
 async def test_failures_are_counted_since_the_last_result_and_since_the_agent_was_let_run_again(
     store: Store, agent: Agent, clock: FakeClock
 ) -> None:
-    async def end(status: RunStatus) -> int:
+    async def end(status: RunStatus, *, replay_of: int | None = None) -> int:
         clock.advance(1)
-        run = await store.runs.record(occurrence(agent.id, f"{clock.now()}"))
+        run = await store.runs.record(occurrence(agent.id, f"{clock.now()}"), replay_of=replay_of)
         assert run is not None
         await store.runs.begin(run.id, owner="me", model="m")
         result = RESULT if status is RunStatus.SUCCEEDED else None
@@ -656,6 +656,8 @@ async def test_failures_are_counted_since_the_last_result_and_since_the_agent_wa
 
     failed, cancelled, succeeded = RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SUCCEEDED
     assert [await end(status) for status in (failed, cancelled, failed, succeeded, failed)] == [1, 1, 2, 0, 1]
+    replays = [await end(status, replay_of=1) for status in (failed, succeeded)]
+    assert replays == [1, 1], "another model's trouble, or luck, says nothing about the agent"
     await store.agents.set_paused(agent.id, True, reason="It failed too often.")
     assert (await store.agents.by_id(agent.id)).paused_reason == "It failed too often."
     assert await store.runs.failures_in_a_row(agent.id) == 1

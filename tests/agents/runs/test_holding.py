@@ -197,8 +197,10 @@ async def test_a_run_by_hand_does_not_wait_behind_a_run_of_its_agent_that_waits_
     words = {"why_paused": {PowerClass.AC_ONLY: "On battery."}.get, "why_paused_by_hand": nothing}
     async with house(store, clock, ScriptedEngine(first_choice), **words) as made:
         await made.until(run, RunStatus.SUCCEEDED)
+        async with asyncio.timeout(5):
+            while made.manager.problem(agent.id) != "On battery.":
+                await asyncio.sleep(0.01)
         assert (await store.runs.get(waits.id)).attempt == 0
-        assert made.manager.problem(agent.id) == "On battery."
 
 
 class Stalling:

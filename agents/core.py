@@ -238,9 +238,8 @@ class GateOutcome:
     key: str
     is_open: bool
     detail: str  # one line for the user: "2 of 14 files changed"
-    state: str | None = field(
-        default=None, repr=False
-    )  # what it saw, to compare with once it has let a run through
+    # What it saw, to compare with once it has let a run through.
+    state: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,8 @@ from agents.documents.opening import LIMIT_BYTES, FileGone
 
 LIMIT_FILES = 100_000
 LIMIT_HASHED_BYTES = 2 << 30  # what lies beyond it is told apart by size and time alone
-FRESH_S = (
-    2.0  # a file may change again within one tick of its file system's clock: so long its time says nothing
-)
+# A file may change again within one tick of its file system's clock: so long its time says nothing.
+FRESH_S = 2.0
 _REMEMBERED_FILES = 20_000
 _MARK_CHARS = 8  # of a name and of a content: enough for telling how many have changed
 

@@ -68,9 +68,8 @@ class Alarm:
         return self._add(callback, trigger="date", run_date=datetime.now(UTC) + timedelta(seconds=seconds))
 
     def _add(self, callback: Callable[[], None], **when: Any) -> Cancel:
-        async def ring() -> (
-            None
-        ):  # a coroutine runs on the loop; APScheduler would give a function to a thread
+        async def ring() -> None:
+            # A coroutine, since that runs on the loop; APScheduler would give a function to a thread.
             callback()
 
         job = self._scheduler.add_job(ring, **when)

@@ -123,9 +123,8 @@ class Cron:
         before = self._eve(day)
         while before < end and (ahead := self._eve(day + _DAY)) <= end:
             same_offset = offset_at(self._zone, before) == offset_at(self._zone, ahead)
-            if (
-                same_offset and ahead - before == _DAY
-            ):  # a jump to midnight leaves the offset as it was at both ends
+            # A jump to midnight leaves the offset as it was at both ends.
+            if same_offset and ahead - before == _DAY:
                 total += self._walk(walked, before) + self._in_day(day)
                 walked = ahead
             day, before = day + _DAY, ahead

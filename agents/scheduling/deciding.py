@@ -145,10 +145,7 @@ class Decider:
         """False when the ledger could not take the decision: then it is put off."""
         try:
             await self._decide(item)
-        except (
-            Conflict,
-            NotFound,
-        ):  # another owner has it, or the agent is gone: not ours to decide any more
+        except (Conflict, NotFound):  # another owner has it, or the agent is gone: not ours any more
             log.info("a claimed due time was taken back")
         except StoreProblem as problem:
             log.warning("a decision could not be written: %s", problem.code)

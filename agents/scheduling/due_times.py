@@ -30,9 +30,8 @@ __all__ = [
 
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST_LOOK = timedelta(hours=1)
-_LONGEST_S = (
-    1e12  # some 30,000 years: longer than the calendar, and still an interval that Python can count with
-)
+# Some 30,000 years: longer than the calendar, and still an interval that Python can count with.
+_LONGEST_S = 1e12
 
 
 def check_zone(name: str) -> None:

@@ -24,9 +24,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class Gap:
     """What to write about due times that have passed. Writing it twice changes nothing: keys are the same each time."""
 
-    run: tuple[
-        NewOccurrence, ...
-    ] = ()  # to be planned and claimed; rows that are known already are among them
+    # To be planned and claimed; rows that are known already are among them.
+    run: tuple[NewOccurrence, ...] = ()
     missed: tuple[tuple[NewOccurrence, str], ...] = ()  # new rows that are born missed, with their reason
     known_missed: Mapping[int, str]  # rows that are known already and won't run: their id, and the reason
 

@@ -144,9 +144,8 @@ class Watchdog:
         n_overdue = self._ask_overdue()
         if n_overdue == 0 and still_s == 0.0:
             self._patience = 1
-        if (
-            not n_overdue or self._scheduler.trouble is not None
-        ):  # a ledger that can't be written has its own notice
+        # A ledger that can't be written has its own notice.
+        if not n_overdue or self._scheduler.trouble is not None:
             self._overdue_s = 0.0
             return False
         self._overdue_s += min(elapsed_s, 2 * self._look_s)

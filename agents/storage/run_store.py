@@ -348,9 +348,8 @@ class RunStore:
         wanted = to_json([word for text in words for word in words_of(text)])
         newest = await self._writer.read(lambda db: int(scalar(db, NEWEST_REMEMBERED)))
         count = 0
-        for start in range(
-            0, newest + 1, REMEMBERED_AT_ONCE
-        ):  # in pieces, so that nobody waits for the whole
+        # In pieces, so that nobody waits for the whole.
+        for start in range(0, newest + 1, REMEMBERED_AT_ONCE):
             piece = (wanted, start, start + REMEMBERED_AT_ONCE)
             count += await self._writer.read(partial(_count_remembered, piece))
         return count

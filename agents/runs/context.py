@@ -171,7 +171,10 @@ class RunContext:
             step, messages=messages, sampling=sampling, constraint=JsonSchema(schema=schema), fixed=fixed
         )
         if not _is_whole(finished):
-            raise EngineError("The model's answer was cut before it was complete; run the document again.")
+            raise EngineError(
+                "The model's answer was cut before it was complete; ask for less in the agent's instructions, "
+                "or choose another model."
+            )
         return json.loads(finished.text), usage
 
     async def ask_text(

@@ -89,6 +89,18 @@ async def test_a_larger_model_fills_in_title_and_text(
     assert done.title == "Hello"
 
 
+async def test_a_form_that_does_not_fit_fails_the_run_with_a_remedy_that_helps(
+    store: Store, clock: FakeClock, writing: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.runs.write.workflow._model_bytes", lambda _: 2_000_000_000)
+    run = await due(store, writing, clock)
+    answer = json.dumps({"title": "Hello", "text": "word " * 2_000})
+    done, _ = await written(store, clock, run, lambda _: answer)
+    assert done.status is RunStatus.FAILED
+    assert done.reason is not None
+    assert "ask for less in the agent's instructions" in done.reason  # the same again would be cut again
+
+
 async def test_instructions_come_first_and_are_kept_and_the_hour_comes_last(
     store: Store, clock: FakeClock, writing: Agent
 ) -> None:

@@ -76,9 +76,7 @@ class Scheduler:
         self._opened = False
         self._recovered = False
         self._dirty = True  # the future rows may not be what they should
-        self._replan = (
-            True  # and some may lie too far ahead: the clock may have been set back while nobody looked
-        )
+        self._replan = True  # and some may lie too far ahead, if the clock was set back while nobody looked
         self._released: set[GateKind | None] = set()  # kinds of gates that may be open now, None for any
         self._reconciled_s = 0.0
         self._offset_s: float | None = None

@@ -152,7 +152,7 @@ class AgentsSwitched(_Answer):
 class Presence(_Request):
     """What a desktop sees of its user; what it can't see is None."""
 
-    idle_s: float | None = Field(default=None, ge=0)
+    idle_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     full_screen: bool | None = None
     locked: bool | None = None
 

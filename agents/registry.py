@@ -17,7 +17,7 @@ from pathlib import Path
 from agents import contract, views
 from agents.builtin import builtin_names, builtin_source
 from agents.clock import Clock
-from agents.core import BUILT_IN_MODEL, Agent, AgentDefinition, AgentKind, NewOccurrence, Run
+from agents.core import Agent, AgentDefinition, AgentKind, NewOccurrence, Run
 from agents.definitions import (
     asks_of,
     check_folders,
@@ -30,7 +30,7 @@ from agents.definitions import (
 from agents.errors import Conflict, NeedsConsent, NotFound, UsageProblem
 from agents.events import EventBus
 from agents.gates.programs import program_problem
-from agents.printable import printable
+from agents.models.naming import check_model
 from agents.runs.manager import RunManager
 from agents.scheduling.chains import check_chains
 from agents.scheduling.due_times import in_words, next_due
@@ -123,7 +123,7 @@ class Registry:
                 f"There is already an agent named “{existing.name}”; "
                 "change the name in the file, or add it as a replacement."
             )
-        await asyncio.to_thread(_check_model, definition.model)
+        await asyncio.to_thread(check_model, definition.model)
         await self._check_among_others(definition)
         _check_still_to_come(definition, existing, now=self._clock.now())
         asks = new_asks(existing.definition, definition) if existing else asks_of(definition)
@@ -350,14 +350,6 @@ def _file_of(agent: Agent, text: str) -> Path:
     if not is_file:
         raise UsageProblem(f"There is no file {path}.")
     return path
-
-
-def _check_model(model: str) -> None:
-    """A model that is not there is told now, not at the first run. Whether it can be loaded is the engine's to say."""
-    if model != BUILT_IN_MODEL and not Path(model).is_file():
-        raise UsageProblem(
-            f"There is no model file {printable(Path(model))}; correct the path or use built-in."
-        )
 
 
 def _found(agent: Agent, count: int, *, n_runs: int) -> str:

@@ -5,12 +5,14 @@ Runs in: the runtime's event loop. A replay executes the model's steps anew and 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.clock import Clock
 from agents.core import NewOccurrence, Result, Run, Step
 from agents.errors import Conflict, NotFound
+from agents.models.naming import check_model
 from agents.runs.replaying import replay_of, retry_of
 from agents.storage import Store
 
@@ -48,8 +50,11 @@ class Repeater:
     async def replay(self, run_id: int, *, model: str | None = None, revision: int | None = None) -> Run:
         """What it recorded again, by `model` (the agent's own by default) and the agent's revision of that number (the run's own).
 
-        Raises Conflict while the run has not ended and once its steps' outputs are forgotten, NotFound when there is no such revision.
+        Raises Conflict while the run has not ended and once its steps' outputs are forgotten, NotFound when there is no such revision,
+        UsageProblem when there is no such model.
         """
+        if model is not None:
+            await asyncio.to_thread(check_model, model)
         run = await self._ended(run_id)
         if run.replay_of is not None:
             raise Conflict(f"Run {run.id} is a replay itself; replay run {run.replay_of} instead.")

@@ -222,6 +222,8 @@ async def test_a_run_tells_its_due_time_and_can_be_done_again(house: House) -> N
     assert replay["replay_of"] == run["id"]
     ended = {each["id"]: each["status"] for each in await house.ended(3)}
     assert ended[retry["id"]] == ended[replay["id"]] == "succeeded"
+    problem = await house.post(f"/v1/runs/{run['id']}/replay", {"model": "/nowhere/m.gguf"}, status=400)
+    assert "no model file /nowhere/m.gguf" in problem["error"]["message"]
     problem = await house.post(f"/v1/runs/{run['id']}/replay", {"revision": 99}, status=404)
     assert "has no revision 99" in problem["error"]["message"]
 

@@ -31,14 +31,16 @@ def repeater(store: Store, clock: FakeClock) -> Repeater:
 
 
 async def test_a_replay_takes_what_was_read_and_asks_the_model_anew(
-    store: Store, clock: FakeClock, agent: Agent, document: Path
+    store: Store, clock: FakeClock, agent: Agent, document: Path, tmp_path: Path
 ) -> None:
+    other = tmp_path / "other.gguf"
+    other.touch()
     run = await record(store, agent, document, clock)
     engine = ScriptedEngine(first_choice)
     async with house(store, clock, engine) as made:
         await made.until(run, RunStatus.SUCCEEDED)
         document.write_text("Something else altogether stands here now.")
-        replay = await repeater(store, clock).replay(run.id, model="/models/other.gguf")
+        replay = await repeater(store, clock).replay(run.id, model=str(other))
         made.manager.poke()
         done = await made.until(replay, RunStatus.SUCCEEDED)
     assert len(engine.requests) == 2

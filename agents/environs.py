@@ -143,6 +143,9 @@ class Environs:
             except StoreProblem as problem:
                 log.warning("%s could not be written down yet: %s", kind.value, problem.code)
                 await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("%s could not be announced", kind.value)  # a bug: the same again would help nobody
+                return
             else:
                 return
 

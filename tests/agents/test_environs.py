@@ -190,6 +190,19 @@ async def test_what_happened_while_the_disk_was_full_is_written_down_later(house
     await house.until(lambda: house.parts.happened_to == [(TriggerKind.IDLE, [IDLE_10])])
 
 
+async def test_a_bug_in_announcing_is_in_the_log(
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(house.parts, "happened", broken)
+    house.agents = [agent_of(600.0)]
+    with caplog.at_level("ERROR"):
+        await house.look(Surroundings(idle_s=610.0), seconds=2000.0)
+        await house.until(lambda: "idle could not be announced" in caplog.text)
+
+
 async def test_a_sleep_parks_runs_and_wakes_agents_afterwards(house: House) -> None:
     await house.computer.about_to_sleep()
     assert house.parts.told[-1] == "park"

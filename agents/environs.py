@@ -144,7 +144,8 @@ class Environs:
                 log.warning("%s could not be written down yet: %s", kind.value, problem.code)
                 await asyncio.sleep(RETRY_S)
             except Exception:
-                log.exception("%s could not be announced", kind.value)  # a bug: the same again would help nobody
+                # A bug: the same again would help nobody.
+                log.exception("%s could not be announced", kind.value)
                 return
             else:
                 return

@@ -231,6 +231,19 @@ async def test_a_restart_frees_what_others_had_claimed_and_nothing_of_its_own(
     assert await store.schedule.recover(ME) == []
 
 
+async def test_of_its_own_a_runtime_takes_back_what_it_does_not_have_in_hand(
+    store: Store, agent: Agent, clock: FakeClock
+) -> None:
+    in_hand = await claimed(store, at(agent, clock.now()))
+    lost = await claimed(store, at(agent, clock.now() - MINUTE))
+
+    assert [row.id for row in await store.schedule.recover(ME, in_hand=[in_hand.id])] == [lost.id]
+
+    assert (await store.schedule.get(in_hand.id)) == in_hand
+    (again,) = await store.schedule.claim([lost.id], owner=ME, plan=())
+    assert again.fence > lost.fence
+
+
 async def test_what_nobody_was_there_for_is_born_missed_and_never_takes_another_rows_place(
     store: Store, agent: Agent, clock: FakeClock
 ) -> None:

@@ -19,6 +19,7 @@ _SUMS = """
         coalesce(sum(usd), 0.0) AS usd, coalesce(sum(tool_calls), 0) AS tool_calls
     FROM reservations
 """
+_NO_DAY = ""
 
 
 class BudgetStore:
@@ -83,7 +84,18 @@ class BudgetStore:
 
 
 def settle_lost(db: Database, run_id: int) -> None:
-    """Of a run whose runtime died nobody knows what it used: what it had reserved counts as used."""
+    """Of a run whose runtime died nobody knows what it used: what it had reserved counts as used on its day, for agent and house.
+
+    The run does that work anew. For its own limits a counter-entry of no day takes it back, or a few crashes would use them up.
+    """
+    db.execute(
+        """
+        INSERT INTO reservations (run_id, agent_id, day, tokens, seconds, wh, usd, tool_calls, is_settled, created_us)
+        SELECT run_id, agent_id, ?, -tokens, -seconds, -wh, -usd, -tool_calls, 1, created_us FROM reservations
+        WHERE run_id = ? AND is_settled = 0
+        """,
+        (_NO_DAY, run_id),
+    )
     db.execute("UPDATE reservations SET is_settled = 1 WHERE run_id = ?", (run_id,))
 
 

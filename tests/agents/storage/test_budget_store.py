@@ -112,6 +112,25 @@ async def test_what_a_dead_runtime_had_reserved_counts_as_used(store: Store, age
     assert await store.budgets.used(agent.id, TODAY) == Amount(tokens=500)
 
 
+async def test_what_crashes_left_reserved_brings_a_run_no_nearer_to_its_own_limits(
+    store: Store, agent: Agent
+) -> None:
+    run = await run_of(store, agent)
+    own, day = limit(Scope.RUN, 700), limit(Scope.AGENT_DAY, 2_000)
+    for crash in range(5):
+        await store.runs.begin(run.id, owner=f"dead {crash}", model="m")
+        first = await reserve(store, run, 180, own, day)
+        assert isinstance(first, int)
+        await store.budgets.settle(first, Amount(tokens=10))
+        assert isinstance(await reserve(store, run, 300, own, day), int)
+        await store.runs.recover(f"alive {crash}")
+
+    assert await store.budgets.used_by_run(run.id) == Amount(tokens=50)
+    assert await store.budgets.used(agent.id, TODAY) == Amount(tokens=5 * 310)
+    assert await store.budgets.used(None, TODAY) == Amount(tokens=5 * 310)
+    assert isinstance(await reserve(store, run, 500, day), Refused)
+
+
 async def test_a_refused_reservation_leaves_no_trace(store: Store, agent: Agent) -> None:
     run = await run_of(store, agent)
     limits = (limit(Scope.HOUSE_DAY, 10), replace(limit(Scope.RUN, 5), field="first"))

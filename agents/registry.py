@@ -203,12 +203,8 @@ class Registry:
 
     def _read(self, source: str) -> AgentDefinition:
         """Off the loop: a long file takes a while to parse, and the folders are looked at on the disk."""
-        definition = parse_definition(source, home=self._home)
+        definition = parse_definition(source, home=self._home, program_problem=program_problem)
         check_folders(definition, home=self._home)
-        for command in definition.commands:
-            problem = program_problem(command[0])
-            if problem is not None:
-                raise UsageProblem(f"{problem[:1].upper()}{problem[1:]}; grant another command.")
         return definition
 
     def _with_folders(self, definition: AgentDefinition, folders: list[str]) -> AgentDefinition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,14 @@ class Capabilities:
     commands: tuple[tuple[str, ...], ...] = ()
 
 
-def read_capabilities(fields: Fields, kind: AgentKind, *, home: Path, template: bool) -> Capabilities:
+def read_capabilities(
+    fields: Fields,
+    kind: AgentKind,
+    *,
+    home: Path,
+    template: bool,
+    program_problem: Callable[[str], str | None],
+) -> Capabilities:
     if "capabilities" not in fields and kind is not AgentKind.DIGEST:
         return Capabilities()
     inner = fields.mapping("capabilities", keys=CAPABILITY_KEYS)
@@ -43,7 +51,7 @@ def read_capabilities(fields: Fields, kind: AgentKind, *, home: Path, template: 
         read=read,
         write=tuple(path for path, _ in write),
         hosts=_hosts(inner) if "hosts" in inner else (),
-        commands=_commands(inner) if "commands" in inner else (),
+        commands=_commands(inner, program_problem) if "commands" in inner else (),
     )
 
 
@@ -85,7 +93,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _commands(fields: Fields) -> tuple[tuple[str, ...], ...]:
+def _commands(fields: Fields, program_problem: Callable[[str], str | None]) -> tuple[tuple[str, ...], ...]:
     commands: dict[tuple[str, ...], None] = {}
     for parts in fields.text_lists("commands", max_items=MAX_COMMANDS, max_chars=_MAX_PART_CHARS):
         if not Path(parts[0].value).is_absolute():
@@ -93,5 +101,8 @@ def _commands(fields: Fields) -> tuple[tuple[str, ...], ...]:
                 parts[0].line,
                 f"'{parts[0].value}' is not a full path; name the program as /usr/bin/… .",
             )
+        problem = program_problem(parts[0].value)
+        if problem is not None:
+            refuse(parts[0].line, f"{problem}; grant another command.")
         commands[tuple(part.value for part in parts)] = None
     return tuple(commands)

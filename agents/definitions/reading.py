@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from agents.core import BUILT_IN_MODEL, AgentDefinition, AgentKind, NotifyPolicy
@@ -38,14 +39,20 @@ _NAME = re.compile(r"[^\W_](?:[\w .-]*[\w-])?")  # it is shown, typed on a comma
 
 
 def parse_definition(
-    source: str, *, home: Path, template: bool = False, zone: str | None = None
+    source: str,
+    *,
+    home: Path,
+    template: bool = False,
+    zone: str | None = None,
+    program_problem: Callable[[str], str | None] = lambda _: None,
 ) -> AgentDefinition:
     """Reads an agent file: Markdown with YAML front matter. Raises UsageProblem, one sentence with the line.
 
     `home` is Hearth's own home directory, which no agent may touch; a leading `~` in a path is the user's.
     `zone` is the time zone of what names none: the computer's, as it is now.
     With `template`, lists of folders may be empty: that is how the agents that ship wait for the user's choice.
-    Nothing but `~` is looked up on the disk; see check_folders.
+    `program_problem` says why a program can't be granted.
+    Nothing but `~` is looked up on the disk, unless that does so; see check_folders.
     """
     document = read_front_matter(source, keys=_KEYS)
     fields = document.fields
@@ -64,7 +71,7 @@ def parse_definition(
     if kind is AgentKind.WRITE and not document.body:
         raise UsageProblem("There are no instructions; write what the agent is to do below the front matter.")
     zone = zone or local_zone()
-    granted = read_capabilities(fields, kind, home=home, template=template)
+    granted = read_capabilities(fields, kind, home=home, template=template, program_problem=program_problem)
     triggers = read_triggers(
         fields,
         kind,

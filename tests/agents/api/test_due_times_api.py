@@ -231,8 +231,11 @@ async def test_a_run_tells_its_due_time_and_can_be_done_again(house: House) -> N
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ("/bin/sh", "/bin/sh can run any other program, so it can't be granted; grant another command."),
-        ("/no/such/program", "/no/such/program can't be run (No such file or directory)"),
+        (
+            "/bin/sh, -c, 'true'",
+            "Line 8: /bin/sh can run any other program, so it can't be granted; grant another command.",
+        ),
+        ("/no/such/program", "Line 8: /no/such/program can't be run (No such file or directory)"),
     ],
 )
 async def test_a_command_that_can_not_be_granted_is_refused_before_anybody_says_yes(

@@ -4,7 +4,8 @@ Runs in: the short-lived command line, and any thread that waits for a runtime t
 
     ClientError              str() is one sentence for the user; `exit_code` is what the command line ends with
     ├── RuntimeUnreachable   the runtime does not answer, or went away while it did (3)
-    │   └── NotRunning       nothing listens on the home's socket, whether there is a socket file or not
+    │   ├── NotRunning       nothing listens on the home's socket, whether there is a socket file or not
+    │   └── NotAnswering     it listens, and said nothing for as long as an answer may take
     ├── VersionMismatch      something answers, but in another version of the contract (1)
     └── ProblemReported      the runtime said what is wrong (2 for wrong input, else 1)
 """
@@ -26,6 +27,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agents import contract
 from agents.paths import HomePaths, default_home
+from app.holding import holder_pid
 
 Answer = TypeVar("Answer")
 
@@ -58,6 +60,10 @@ class NotRunning(RuntimeUnreachable):
     code = "not_running"
 
 
+class NotAnswering(RuntimeUnreachable):
+    """The runtime listens, and said nothing for as long as an answer may take: it is frozen, or very busy."""
+
+
 class VersionMismatch(ClientError):
     """The runtime speaks another version of the contract than this program."""
 
@@ -85,6 +91,7 @@ class RuntimeClient:
 
     def __init__(self, paths: HomePaths, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.paths = paths
+        self.answer_timeout_s = answer_timeout_s
         self._timeout = httpx2.Timeout(answer_timeout_s, connect=CONNECT_TIMEOUT_S)
         # A connection on a Unix socket costs microseconds; a kept one may have been closed by the other side.
         transport = httpx2.HTTPTransport(
@@ -107,9 +114,9 @@ class RuntimeClient:
 
     # --- engine and status -----------------------------------------------------------------------
 
-    def status(self) -> contract.Status:
+    def status(self, *, timeout_s: float | None = None) -> contract.Status:
         """Raises VersionMismatch before anything else is read from an answer that this program can't know."""
-        response = self._send("GET", "/v1/status")
+        response = self._send("GET", "/v1/status", timeout_s=timeout_s)
         try:
             spoken = response.json().get("api_version")
         except (ValueError, AttributeError):
@@ -386,10 +393,14 @@ class RuntimeClient:
             f"`hearth{argument}`."
         )
 
-    def _silent(self) -> RuntimeUnreachable:
-        return RuntimeUnreachable(
-            f"The runtime for {self.paths.root} does not answer; end it with "
-            f"`hearth stop{home_argument(self.paths)}` and start it again."
+    def _silent(self) -> NotAnswering:
+        """What does not answer can't be asked to end either."""
+        pid = holder_pid(self.paths)
+        who = f" (process {pid})" if pid else ""
+        remedy = f"`kill -9 {pid}`" if pid else f"`kill -9` and the number in {self.paths.owner}"
+        return NotAnswering(
+            f"The runtime for {self.paths.root}{who} does not answer; try again in a moment, or end it with {remedy} "
+            "and start it again: runs go on from their last finished step."
         )
 
     def _broken_sentence(self) -> str:

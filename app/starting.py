@@ -5,16 +5,17 @@ Runs in: the short-lived command line.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
 from agents.contract import Status
 from agents.paths import HomePaths
-from app.client import NotRunning, RuntimeClient, RuntimeUnreachable
+from app.client import NotAnswering, NotRunning, RuntimeClient, RuntimeUnreachable
+from app.holding import holder_pid, is_held
 from app.launch import LaunchOptions, runtime_command
 
 START_WAIT_S = 15.0
+SILENCE_S = 3.0  # after which a runtime that listens and says nothing is worth a word
 _POLL_S = 0.1
 
 
@@ -28,10 +29,12 @@ def first_status(
     client: RuntimeClient,
     *,
     timeout_s: float = START_WAIT_S,
+    silence_s: float = SILENCE_S,
+    tell: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Status:
-    """The runtime's status, as soon as it answers.
+    """The runtime's status, as soon as it answers; `tell` gets one sentence when that takes longer than `silence_s`.
 
     Raises NotRunning at once when no runtime starts, StillStarting when one did not answer for `timeout_s`, and what
     RuntimeClient.status raises.
@@ -39,7 +42,7 @@ def first_status(
     deadline = monotonic() + timeout_s
     while True:
         try:
-            return client.status()
+            return _patient_status(client, silence_s, tell)
         except NotRunning:
             if not is_held(client.paths) and not is_launched(client.paths):
                 raise
@@ -51,25 +54,15 @@ def first_status(
         sleep(_POLL_S)
 
 
-def is_held(paths: HomePaths) -> bool:
-    """Whether a living process holds the home's lock.
-
-    A shared lock that is given back at once asks without standing in a runtime's way for longer than microseconds.
-    """
-    if sys.platform == "win32":
-        return False
-    import fcntl
-
+def _patient_status(client: RuntimeClient, silence_s: float, tell: Callable[[str], None]) -> Status:
+    """A runtime that is busy answers late, one that is frozen never does: the user is told before that is known."""
     try:
-        with paths.lock.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            fcntl.flock(file, fcntl.LOCK_UN)
-    except OSError:
-        return False  # no lock file, or none that can be read: nobody is known to hold it
-    return False
+        return client.status(timeout_s=min(silence_s, client.answer_timeout_s))
+    except NotAnswering:
+        pid = holder_pid(client.paths)
+        who = f" (process {pid})" if pid else ""
+        tell(f"Hearth{who} does not answer yet; waiting for up to {client.answer_timeout_s:g} s more.")
+    return client.status()
 
 
 def is_launched(paths: HomePaths) -> bool:

@@ -65,11 +65,12 @@ class Invocation:
     @contextmanager
     def runtime(self) -> Iterator[RuntimeClient]:
         """A client of a runtime that is up and speaks this program's contract; one that is starting is waited for."""
+        from app.cli.output import complain
         from app.client import RuntimeClient
         from app.starting import first_status
 
         with RuntimeClient(self.paths) as client:
-            first_status(client)
+            first_status(client, tell=complain)
             yield client
 
 

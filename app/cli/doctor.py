@@ -14,7 +14,7 @@ from agents.contract import DoctorCheck, DoctorReport
 from agents.paths import HomePaths
 from app.cli.common import Invocation, shared_options
 from app.cli.home_checks import check_files
-from app.cli.output import emit, pad, paragraph, say
+from app.cli.output import complain, emit, pad, paragraph, say
 from app.desktop.display import display_problem
 
 _IMPORT_TIMEOUT_S = 60
@@ -121,7 +121,7 @@ def ask_runtime(paths: HomePaths) -> list[DoctorCheck]:
 
     with RuntimeClient(paths) as client:
         try:
-            status = first_status(client)
+            status = first_status(client, tell=complain)
             own = client.doctor().checks
         except NotRunning:
             message = f"Not running; `hearth serve{home_argument(paths)}` starts it."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.common import Invocation, WorkFailed, shared_options
-from app.cli.output import emit, say
+from app.cli.output import complain, emit, say
 
 if TYPE_CHECKING:
     from app.client import RuntimeClient
@@ -68,16 +68,18 @@ def _stop_agents(call: Invocation) -> None:
 
 def _ask_to_stop(client: RuntimeClient) -> int | None:
     """Returns the runtime's pid, if it could be learnt."""
-    from app.client import NotRunning, RuntimeUnreachable, VersionMismatch
+    from app.client import NotAnswering, NotRunning, RuntimeUnreachable, VersionMismatch
     from app.starting import first_status
 
     paths = client.paths
     try:
-        pid = first_status(client).pid
+        pid = first_status(client, tell=complain).pid
     except VersionMismatch:
         pid = None  # being of another version is the very reason to be stopped
     except NotRunning:
         raise NotRunning(f"Hearth is not running for {paths.root}; there is nothing to stop.") from None
+    except NotAnswering:
+        raise  # it names the process and how to end it
     except RuntimeUnreachable:
         raise RuntimeUnreachable(
             f"The runtime for {paths.root} does not answer; end its process by hand (its number is in {paths.owner})."

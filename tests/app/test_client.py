@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,16 @@ from pathlib import Path
 import pytest
 
 from agents.contract import ChatDelta, ChatDone, ChatRequest, Notice, NoticeLevel
+from agents.home import HomeLock
 from agents.paths import HomePaths
-from app.client import ClientError, NotRunning, ProblemReported, RuntimeClient, RuntimeUnreachable
+from app.client import (
+    ClientError,
+    NotAnswering,
+    NotRunning,
+    ProblemReported,
+    RuntimeClient,
+    RuntimeUnreachable,
+)
 from tests.app.cli.scripted import ScriptedRuntime
 from tests.app.desktop.fake_runtime import an_agent, an_event
 
@@ -98,6 +107,17 @@ def test_a_runtime_that_says_nothing_is_unreachable_but_not_absent(short_dir: Pa
     ):
         client.status()
     assert not isinstance(caught.value, NotRunning)
+    assert "hearth stop" not in str(caught.value)  # which would not be heard either
+
+
+def test_a_runtime_that_says_nothing_is_told_with_the_process_that_holds_the_home(short_dir: Path) -> None:
+    with (
+        HomeLock(HomePaths(short_dir)),
+        answering(short_dir, None) as paths,
+        RuntimeClient(paths, answer_timeout_s=0.2) as client,
+        pytest.raises(NotAnswering, match=f"`kill -9 {os.getpid()}`"),
+    ):
+        client.status()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ import pytest
 
 from agents.home import HomeLock
 from agents.paths import HomePaths
-from app.client import NotRunning, RuntimeClient
+from app.client import NotAnswering, NotRunning, RuntimeClient
+from app.holding import is_held
 from app.launch import LaunchOptions, runtime_command
-from app.starting import StillStarting, first_status, is_held, is_launched
+from app.starting import StillStarting, first_status, is_launched
 from tests.app.cli.scripted import ScriptedRuntime
 
 
@@ -63,6 +65,28 @@ def test_a_runtime_that_holds_the_home_is_waited_for_until_it_answers(paths: Hom
     finally:
         runtime.stop()
     assert 0 < time.now < 1
+
+
+def test_the_user_is_told_when_an_answer_takes_long(paths: HomePaths) -> None:
+    runtime, told = ScriptedRuntime(paths.root), []
+    paths.root.mkdir()
+    with (
+        socket.socket(socket.AF_UNIX) as frozen,
+        RuntimeClient(paths, answer_timeout_s=0.2) as client,
+    ):
+        frozen.bind(str(paths.socket))
+        frozen.listen()
+        with pytest.raises(NotAnswering):
+            first_status(client, silence_s=0.05, tell=told.append)
+    assert told == ["Hearth does not answer yet; waiting for up to 0.2 s more."]
+    paths.socket.unlink()
+    runtime.start()
+    try:
+        with RuntimeClient(paths) as client:
+            first_status(client, tell=told.append)
+    finally:
+        runtime.stop()
+    assert len(told) == 1
 
 
 def test_a_home_that_nobody_holds_is_not_waited_for(paths: HomePaths) -> None:

@@ -352,7 +352,7 @@ class OccurrenceDetail(OccurrenceInfo):
 class HookTaken(_Answer):
     """A webhook's call is a row now; `repeated` when a call with that key had been taken before."""
 
-    occurrence_id: int | None = None  # None for a repeated one
+    occurrence_id: int | None = None  # of a repeated call the first one's
     agent: str
     repeated: bool = False
 

@@ -33,19 +33,22 @@ class Hooks:
         agent, trigger = await self._waiting_for(hook)
         if agent.paused:
             raise Conflict(f"“{agent.name}”, which this hook wakes, is paused; resume it first.")
-        key = trigger_key(trigger)
+        woken_by = trigger_key(trigger)
+        key = f"{woken_by}:{f'once:{once}' if once else uuid.uuid4().hex}"
         occurrence = await self._announce(
             NewOccurrence(
                 agent_id=agent.id,
                 trigger=trigger.on,
-                trigger_key=key,
-                key=f"{key}:{f'once:{once}' if once else uuid.uuid4().hex}",
+                trigger_key=woken_by,
+                key=key,
                 due_at=self._clock.now(),
                 input=payload,
             )
         )
         if occurrence is None:
-            return contract.HookTaken(agent=agent.name, repeated=True)
+            first = await self._store.schedule.find(agent.id, key)
+            first_id = None if first is None else first.id
+            return contract.HookTaken(agent=agent.name, occurrence_id=first_id, repeated=True)
         return contract.HookTaken(agent=agent.name, occurrence_id=occurrence.id)
 
     async def _waiting_for(self, hook: str) -> tuple[Agent, WebhookTrigger]:

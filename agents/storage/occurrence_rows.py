@@ -102,6 +102,11 @@ def get_occurrence(db: Database, occurrence_id: int) -> Occurrence:
     return occurrence_from(found)
 
 
+def find_occurrence(db: Database, agent_id: int, key: str) -> Occurrence | None:
+    found = rows(db, _OCCURRENCE + " WHERE o.agent_id = ? AND o.key = ?", (agent_id, key))
+    return occurrence_from(found[0]) if found else None
+
+
 def get_occurrences(db: Database, ids: Collection[int]) -> list[Occurrence]:
     """Those of `ids` that exist, by due time."""
     found = rows(

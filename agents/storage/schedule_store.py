@@ -201,6 +201,10 @@ class ScheduleStore:
     async def get(self, occurrence_id: int) -> Occurrence:
         return await self._writer.read(lambda db: occurrence_rows.get_occurrence(db, occurrence_id))
 
+    async def find(self, agent_id: int, key: str) -> Occurrence | None:
+        """What was announced or planned with that key; None where there is nothing, or it was forgotten."""
+        return await self._writer.read(lambda db: occurrence_rows.find_occurrence(db, agent_id, key))
+
     async def gate_rows(self, occurrence_id: int) -> builtins.list[GateOutcome]:
         """What each gate said, in the order in which they were asked."""
         return await self._writer.read(lambda db: occurrence_rows.gate_rows_of(db, occurrence_id))

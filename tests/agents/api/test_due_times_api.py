@@ -103,7 +103,7 @@ async def test_a_hooks_call_becomes_one_due_time_however_often_it_is_repeated(ho
     assert (first.status_code, again.status_code) == (202, 202)
     assert (first.json()["repeated"], again.json()["repeated"]) == (False, True)
     [row] = await called(house)
-    assert row["id"] == first.json()["occurrence_id"]
+    assert row["id"] == first.json()["occurrence_id"] == again.json()["occurrence_id"]
     assert (row["agent"], row["n_due"]) == ("Morning page", 1)
     detail = await house.get(f"/v1/occurrences/{row['id']}")
     assert detail["id"] == row["id"]

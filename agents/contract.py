@@ -147,6 +147,7 @@ class AgentsSwitched(_Answer):
     stopped: bool
     reason: str | None = None
     at: datetime | None = None
+    note: str | None = None  # one sentence while it can't be written down, and so ends with the runtime
 
 
 class Presence(_Request):

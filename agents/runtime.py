@@ -305,7 +305,7 @@ class Runtime:
                 ],
             ),
             governor=self.environs.governor,
-            agents_stopped=views.agents_switched(self.runs.switch.stopped).reason,
+            agents_stopped=views.agents_switched(self.runs.switch).reason,
             notices=self._notices.texts,
         )
 
@@ -339,7 +339,7 @@ class Runtime:
             else:
                 await self.runs.resume_all()
         finally:
-            switched = views.agents_switched(self.runs.switch.stopped)
+            switched = views.agents_switched(self.runs.switch)
             self.bus.publish(contract.SwitchChanged(switch=switched))
         return switched
 

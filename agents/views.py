@@ -23,10 +23,16 @@ from agents.core import (
 )
 from agents.definitions import asks_of, gate_in_words, policies_in_words, watched_folders
 from agents.printable import printable
-from agents.runs.stop_switch import Stopped
+from agents.runs.stop_switch import StopSwitch
 from agents.scheduling.due_times import due_in_words, in_words
 from agents.scheduling.simulate import Firing
 from engine.status import EngineStatus
+
+_FULL = "That can't be written down at the moment, so"
+_NOT_YET_STOPPED = f"{_FULL} it holds only until Hearth ends, unless room is made on the disk before."
+_NOT_YET_RESUMED = (
+    f"{_FULL} they are stopped again when Hearth starts anew, unless room is made on the disk before."
+)
 
 
 def engine_info(status: EngineStatus) -> contract.EngineInfo:
@@ -144,10 +150,16 @@ def due_time(firing: Firing, *, armed: bool, zone: str, now: datetime) -> contra
     )
 
 
-def agents_switched(stopped: Stopped | None) -> contract.AgentsSwitched:
+def agents_switched(switch: StopSwitch) -> contract.AgentsSwitched:
+    stopped = switch.stopped
     if stopped is None:
-        return contract.AgentsSwitched(stopped=False)
-    return contract.AgentsSwitched(stopped=True, reason=stopped.reason, at=stopped.at)
+        return contract.AgentsSwitched(stopped=False, note=None if switch.is_written else _NOT_YET_RESUMED)
+    return contract.AgentsSwitched(
+        stopped=True,
+        reason=stopped.reason,
+        at=stopped.at,
+        note=None if switch.is_written else _NOT_YET_STOPPED,
+    )
 
 
 def incident_info(incident: Incident) -> contract.IncidentInfo:

@@ -100,6 +100,7 @@ class Dispatcher:
             try:
                 if self._trouble is not None or self._owed:
                     await self._settle_owed()
+                await self._holding.write_owed()
                 await self._begin_what_may_begin()
                 wait_s = await self._look_again_in_s()
             except StoreProblem as problem:

@@ -32,6 +32,10 @@ class Holding:
             self.everything or self._without_model.get(agent_id) or self._without_power.get(agent_id) or None
         )
 
+    async def write_owed(self) -> None:
+        """What could not be written down of the switch. Raises StoreProblem while it can't be."""
+        await self._switch.write_owed()
+
     def park(self, reason: str) -> None:
         self._parked = reason
 

@@ -141,11 +141,15 @@ class RunManager:
         self.poke()
 
     async def stop_all(self, reason: str = STOPPED) -> None:
-        """Nothing generates for agents any more when this returns, and no run begins until resume_all, also after a restart."""
+        """Nothing generates for agents any more when this returns, and no run begins until resume_all, also after a restart.
+
+        While it can't be written down it holds all the same, and is written as soon as rows can be.
+        """
         setting = asyncio.ensure_future(self.switch.stop(reason))
         await asyncio.sleep(0)  # from here on it holds
         await self._give_all_back(PARK_WAIT_S)
         await setting
+        self.poke()
 
     async def resume_all(self) -> None:
         await self.switch.resume()

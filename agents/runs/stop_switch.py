@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from agents.clock import Clock
+from agents.errors import StoreProblem
 
 STOPPED_KEY = "agents_stopped"
 STOPPED = "All agents are stopped."
@@ -29,12 +32,14 @@ class Notes(Protocol):
 
 
 class StopSwitch:
-    """Reads as what was set last, also while that could not be written yet."""
+    """Whoever used it last is right, also while that can't be written; then it is tried again until it is on the disk."""
 
     def __init__(self, notes: Notes, clock: Clock) -> None:
         self._notes = notes
         self._clock = clock
+        self._writing = asyncio.Lock()
         self.stopped: Stopped | None = None
+        self.is_written = True
 
     async def load(self) -> None:
         """What an earlier runtime left."""
@@ -44,14 +49,25 @@ class StopSwitch:
             self.stopped = Stopped(at=datetime.fromisoformat(plain["at"]), reason=plain["reason"])
 
     async def stop(self, reason: str = STOPPED) -> None:
-        """It holds from the call on; it is on the disk when this returns."""
-        self.stopped = Stopped(at=self._clock.now(), reason=reason)
-        plain = {"at": self.stopped.at.isoformat(), "reason": reason}
-        await self._notes.set(STOPPED_KEY, json.dumps(plain))
+        """It holds from the call on; when this returns it is on the disk, or owed to it."""
+        await self._turn(Stopped(at=self._clock.now(), reason=reason))
 
     async def resume(self) -> None:
-        """Lets the agents go on; not before that is on the disk, and not if somebody stopped them again meanwhile."""
-        before = self.stopped
-        await self._notes.set(STOPPED_KEY, "")
-        if self.stopped is before:
-            self.stopped = None
+        """Lets the agents go on; when this returns that is on the disk, or owed to it."""
+        await self._turn(None)
+
+    async def write_owed(self) -> None:
+        """Writes down how it stands, if that is owed. Raises StoreProblem while it can't be."""
+        async with self._writing:
+            if self.is_written:
+                return
+            stands = self.stopped
+            plain = {"at": stands.at.isoformat(), "reason": stands.reason} if stands else None
+            await self._notes.set(STOPPED_KEY, json.dumps(plain) if plain else "")
+            self.is_written = self.stopped is stands  # else somebody used it meanwhile, who writes next
+
+    async def _turn(self, stopped: Stopped | None) -> None:
+        self.stopped = stopped
+        self.is_written = False
+        with contextlib.suppress(StoreProblem):
+            await self.write_owed()

@@ -153,7 +153,7 @@ def resume(call: Invocation, name: str | None, everybody: bool) -> None:
             if call.json:
                 emit(switched)
             else:
-                say("The agents are at work again.")
+                say(f"The agents are at work again. {switched.note or ''}".rstrip())
             return
         agent = client.resume(name)
     _show_change(call, agent, f"{agent.name} is at work again.")

@@ -63,7 +63,10 @@ def _stop_agents(call: Invocation) -> None:
     if call.json:
         emit(switched)
     else:
-        say("All agents are stopped, over restarts too; `hearth agents resume --all` lets them go on.")
+        until = "" if switched.note else ", over restarts too"
+        say(f"All agents are stopped{until}; `hearth agents resume --all` lets them go on.")
+        if switched.note:
+            say(switched.note)
 
 
 def _ask_to_stop(client: RuntimeClient) -> int | None:

@@ -188,6 +188,7 @@ async def test_the_switch_stops_all_agents_until_it_is_used_again(house: House) 
         "stopped": False,
         "reason": None,
         "at": None,
+        "note": None,
     }
     [run] = await house.ended()
     assert run["status"] == "succeeded"
@@ -302,7 +303,13 @@ async def test_a_stop_that_can_not_be_written_down_holds_and_is_told(
     told: list[contract.EventData] = []
     monkeypatch.setattr(house.runtime.store.meta, "set", full)
     monkeypatch.setattr(house.runtime.bus, "publish", told.append)
-    problem = await house.post("/v1/agents-switch", {"stopped": True}, status=507)
-    assert problem["error"]["code"] == "disk_full"
-    assert [event.switch.stopped for event in told if isinstance(event, contract.SwitchChanged)] == [True]
+    stopped = await house.post("/v1/agents-switch", {"stopped": True})
+    assert stopped["stopped"]
+    assert "only until Hearth ends" in stopped["note"]
     assert (await house.get("/v1/status"))["agents_stopped"] == "All agents are stopped."
+    resumed = await house.post("/v1/agents-switch", {"stopped": False})
+    assert not resumed["stopped"]
+    assert "stopped again when Hearth starts anew" in resumed["note"]
+    assert (await house.get("/v1/status"))["agents_stopped"] is None
+    switches = [event.switch.stopped for event in told if isinstance(event, contract.SwitchChanged)]
+    assert switches == [True, False]

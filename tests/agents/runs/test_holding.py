@@ -11,12 +11,13 @@ import pytest
 
 from agents.contract import RunProgress
 from agents.core import Agent, AgentDefinition, NewResult, Run, RunStatus
+from agents.errors import DiskFull
 from agents.policies import Budget, Overlap, OverlapPolicy, PowerClass, Retry, RunPolicy, TimeLimits
 from agents.runs.context import RunContext
 from agents.runs.dispatching import MAX_AT_ONCE
 from agents.runs.manager import REPLACED
 from agents.runs.retrying import GIVE_UP_AFTER
-from agents.runs.stop_switch import STOPPED, StopSwitch
+from agents.runs.stop_switch import STOPPED, STOPPED_KEY, StopSwitch
 from agents.storage import Store
 from agents.triggers import TriggerKind
 from engine.core import Priority
@@ -91,6 +92,42 @@ async def test_the_switch_outlives_the_runtime(
         assert made.manager.problem(agent.id) == "Stopped for the demo."
         await made.manager.resume_all()
         await made.until(run, RunStatus.SUCCEEDED)
+
+
+async def test_on_a_full_disk_the_switch_holds_and_is_written_once_there_is_room(
+    store: Store, clock: FakeClock, agent: Agent, document: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.runs.dispatching.RETRY_S", 0.02)
+    write = store.meta.set
+    room = asyncio.Event()
+
+    async def only_with_room(key: str, value: str) -> None:
+        if not room.is_set():
+            raise DiskFull("The disk is full; make room.")
+        await write(key, value)
+
+    async def settled(made: House) -> None:
+        async with asyncio.timeout(5):
+            while not made.manager.switch.is_written:
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(store.meta, "set", only_with_room)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        await made.manager.stop_all()
+        assert made.manager.problem(agent.id) == STOPPED
+        assert not made.manager.switch.is_written
+        room.set()
+        await settled(made)
+    run = await record(store, agent, document, clock)
+    async with house(store, clock, ScriptedEngine(first_choice)) as made:
+        assert made.manager.problem(agent.id) == STOPPED
+        room.clear()
+        await made.manager.resume_all()
+        assert made.manager.problem(agent.id) is None
+        room.set()
+        await settled(made)
+        await made.until(run, RunStatus.SUCCEEDED)
+    assert not await store.meta.get(STOPPED_KEY)
 
 
 async def test_before_sleep_runs_are_given_back_and_after_it_they_go_on(

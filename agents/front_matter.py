@@ -19,6 +19,7 @@ MAX_FRONT_CHARS = 65_536  # what the YAML parser, which is slow, is ever given
 _STR, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _BOOL, _INT, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _UNWANTED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_NEEDS_QUOTES = frozenset("*&@%`")  # what YAML gives a meaning of its own at the beginning of a text
 _TRUE_WORDS = frozenset({"yes", "true", "on"})  # YAML 1.1 resolves no other words to a true
 
 
@@ -72,7 +73,7 @@ class Fields:
         self._owner = owner
         self._values: dict[str, yaml.Node] = {}
         if not isinstance(node, yaml.MappingNode):
-            refuse(self.line, f"{owner} must be a list of 'key: value' lines.")
+            refuse(self.line, f"{owner} must consist of 'key: value' lines.")
         for key_node, value_node in node.value:
             # The raw text, not the resolved value: YAML 1.1 reads a plain `on` as true.
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
@@ -198,6 +199,12 @@ def _compose(front: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 2 if mark else 2
+        first = error.context_mark or error.problem_mark
+        if first is not None and (character := front[first.index : first.index + 1]) in _NEEDS_QUOTES:
+            refuse(
+                line,
+                f"to YAML a '{character}' that begins a text is a sign of its own; put the text in quotes.",
+            )
         detail = re.sub(r"\s+", " ", error.problem or "it can't be read")
         raise UsageProblem(f"Line {line}: this is not valid YAML ({detail}).") from error
     except yaml.reader.ReaderError as error:

@@ -64,7 +64,7 @@ def parse_definition(
     if not _NAME.fullmatch(name):
         refuse(
             fields.line_of("name"),
-            "'name' may hold letters, digits, spaces, '-', '_' and '.', and begins with one of the first two.",
+            "'name' may hold letters, digits, spaces, '-', '_' and '.', and begins with a letter or a digit.",
         )
     description = fields.text("description", max_chars=MAX_DESCRIPTION_CHARS)
     kind = AgentKind(fields.choice("kind", [kind.value for kind in AgentKind]))

@@ -139,7 +139,8 @@ def _webhook(fields: Fields, _: Around) -> Trigger:
     if not _HOOK.fullmatch(hook.value):  # it is part of a URL
         refuse(
             hook.line,
-            "'hook' may hold 64 small letters, digits, '.', '_' and '-', and begins with one of the first two.",
+            "'hook' may be 64 characters long; it holds small letters, digits, '.', '_' and '-', "
+            "and begins with a letter or a digit.",
         )
     return WebhookTrigger(hook=hook.value)
 

@@ -46,6 +46,8 @@ def gate_in_words(gate: Gate, *, local_zone: str | None = None) -> str:
         case PowerGate():
             return "only while the computer is plugged in"
         case MemoryGate():
+            if gate.at_least == 1:
+                return f"only if a remembered result holds “{gate.query}”"
             return f"only if at least {gate.at_least:,} remembered results hold “{gate.query}”"
         case CommandGate():
             return f"only if {' '.join(gate.argv)} succeeds within {duration_in_words(gate.timeout_s)}"

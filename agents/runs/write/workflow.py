@@ -70,7 +70,11 @@ async def _gather(context: RunContext, definition: AgentDefinition) -> StepOutco
         kind = _KINDS.get(trigger_of(run), "what was brought")
     if not text.strip():
         return StepOutcome(output=None, detail="nothing")
-    return StepOutcome(output={"kind": kind, "text": text}, detail=f"{kind}, {len(text.split()):,} words")
+    n_words = len(text.split())
+    return StepOutcome(
+        output={"kind": kind, "text": text},
+        detail=f"{kind}, {n_words:,} {'word' if n_words == 1 else 'words'}",
+    )
 
 
 async def _read(context: RunContext, definition: AgentDefinition, path: Path) -> str:

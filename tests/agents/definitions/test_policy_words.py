@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.definitions import parse_definition, policies_in_words
+from agents.definitions import gate_in_words, parse_definition, policies_in_words
+from agents.triggers import MemoryGate
 
 AGENT = "---\nname: A\ndescription: x\nkind: write\ntriggers:\n  - on: start\n{policy}\n---\nGo.\n"
 
@@ -41,3 +42,9 @@ AGENT = "---\nname: A\ndescription: x\nkind: write\ntriggers:\n  - on: start\n{p
 def test_a_policy_is_one_plain_phrase(policy: str, words: list[str]) -> None:
     definition = parse_definition(AGENT.format(policy=policy), home=Path("/nowhere"))
     assert list(policies_in_words(definition)) == words
+
+
+def test_one_remembered_result_is_not_counted() -> None:
+    assert gate_in_words(MemoryGate(query="invoice")) == "only if a remembered result holds “invoice”"
+    said = gate_in_words(MemoryGate(query="invoice", at_least=3))
+    assert said == "only if at least 3 remembered results hold “invoice”"

@@ -164,6 +164,15 @@ def test_a_tilde_is_the_users_home_and_dots_are_resolved(monkeypatch: pytest.Mon
         ),
         ("notify: failed", "notify: loudly", "Line 16: 'notify' must be 'always' or 'failed' or 'never'."),
         ("notify: failed", "notify: [", "Line 16: this is not valid YAML ("),
+        (
+            "notify: failed",
+            "notify: * * * * *",
+            "Line 16: to YAML a '*' that begins a text is a sign of its own; put the text in quotes.",
+        ),
+        ('["*.pdf"]', "[*.pdf]", "Line 8: to YAML a '*' that begins a text is a sign of its own; put"),
+        ("notify: failed", "notify: *all", "Line 16: to YAML a '*' that begins a text"),
+        ("notify: failed", "notify: @daily", "Line 16: to YAML a '@' that begins a text"),
+        ("notify: failed", "notify: & b", "Line 16: to YAML a '&' that begins a text"),
         ("notify: failed", "notify: 'a\tb", "this is not valid YAML ("),
         ("notify: failed", "notify: \x07", "Line 16: a character is not allowed here; remove it."),
         (

@@ -136,6 +136,16 @@ async def test_what_a_trigger_brought_is_fenced_off_and_named(
     assert "milk" in user
 
 
+@pytest.mark.parametrize(("brought", "words"), [("milk", "1 word"), ("milk and bread", "3 words")])
+async def test_the_words_that_were_brought_are_counted(
+    store: Store, clock: FakeClock, writing: Agent, brought: str, words: str
+) -> None:
+    run = await due(store, writing, clock, trigger=TriggerKind.WEBHOOK, input=brought)
+    await written(store, clock, run, lambda _: "Thanks.")
+    [gathered, _] = await store.runs.steps(run.id)
+    assert gathered.detail == f"what a program sent, {words}"
+
+
 async def test_the_text_of_a_file_is_brought_too(
     store: Store, clock: FakeClock, writing: Agent, folder: Path
 ) -> None:

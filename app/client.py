@@ -248,6 +248,9 @@ class RuntimeClient:
         }
         return self._call(list[contract.OccurrenceInfo], "GET", "/v1/occurrences", query=query)
 
+    def occurrence(self, occurrence_id: int) -> contract.OccurrenceDetail:
+        return self._call(contract.OccurrenceDetail, "GET", f"/v1/occurrences/{occurrence_id}")
+
     def run(self, run_id: int) -> contract.RunDetail:
         return self._call(contract.RunDetail, "GET", f"/v1/runs/{run_id}")
 

@@ -59,6 +59,11 @@ def terminal_columns() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _NO_TERMINAL_COLUMNS
 
 
+def room() -> int | None:
+    """The terminal's columns; None where no person looks, and nothing is to be cut."""
+    return terminal_columns() if sys.stdout.isatty() else None
+
+
 def columns_of(text: str) -> int:
     """Columns that a terminal needs: East Asian wide characters take two, combining ones none (Unicode TR 11)."""
     return sum(_char_columns(char) for char in text)

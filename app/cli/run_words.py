@@ -26,7 +26,7 @@ from app.cli.output import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from agents.contract import OccurrenceInfo, ResultInfo, RunDetail, RunInfo
+    from agents.contract import OccurrenceDetail, OccurrenceInfo, ResultInfo, RunDetail, RunInfo
 
 _AGENT_COLUMNS, _FILE_COLUMNS, _SHORT_FILE_COLUMNS = 24, 32, 12
 _RESULT_COLUMNS = 20  # that the result gets before any other column is spared
@@ -81,8 +81,8 @@ def describe_run(run: RunDetail) -> str:
     return "\n".join(lines)
 
 
-def describe_occurrences(found: list[OccurrenceInfo]) -> str:
-    """A table of due times, with what became of each."""
+def describe_occurrences(found: list[OccurrenceInfo], *, columns: int | None = None) -> str:
+    """A table of due times, with what became of each; a reason too long for `columns` stands whole below its line."""
     rows = [
         (
             str(each.id),
@@ -91,12 +91,52 @@ def describe_occurrences(found: list[OccurrenceInfo]) -> str:
             each.trigger.replace("_", " "),
             each.agent,
             str(each.run_id or ""),
-            (each.reason or "") + (f" ({each.n_due:,} due times)" if each.n_due > 1 else ""),
+            _why(each),
         )
         for each in found
     ]
     headings = ("ID", "STATUS", "DUE", "TRIGGER", "AGENT", "RUN", "WHY")
-    return table(headings, rows, right=(0, 5), columns=terminal_columns())
+    lines = table(headings, rows, right=(0, 5)).splitlines()
+    if columns is None:
+        return "\n".join(lines)
+    told = [lines[0]]
+    for line, row in zip(lines[1:], rows, strict=True):
+        if columns_of(line) <= columns:
+            told.append(line)
+        else:
+            rest = paragraph(row[-1], indent="    ", columns=columns)
+            told += [line[: len(line) - len(one_line(row[-1]))].rstrip(), rest]
+    return "\n".join(told)
+
+
+def describe_occurrence(found: OccurrenceDetail) -> str:
+    """One due time with what its gates said."""
+    rows = [
+        ("status", found.status.replace("_", " ")),
+        *([("why", _why(found))] if _why(found) else []),
+        ("agent", found.agent),
+        ("trigger", found.trigger.replace("_", " ")),
+        ("due", f"{found.due_at.astimezone():%Y-%m-%d %H:%M:%S}"),
+        *([("file", found.file)] if found.file else []),
+        *_gates_and_delay(found),
+        *([("run", f"{found.run_id} (`hearth runs show {found.run_id}`)")] if found.run_id else []),
+    ]
+    return "\n".join([f"Due time {found.id}", pairs(rows)])
+
+
+def _why(found: OccurrenceInfo) -> str:
+    return (found.reason or "") + (f" ({found.n_due:,} due times)" if found.n_due > 1 else "")
+
+
+def _gates_and_delay(found: OccurrenceDetail) -> list[tuple[str, str]]:
+    rows = []
+    if found.claimed_at is not None:
+        late_s = (found.claimed_at - found.due_at).total_seconds()
+        rows.append(("claimed", f"{max(0.0, late_s):.1f} s after it was due"))
+    return rows + [
+        ("gate", f"{gate.gate.replace('_', ' ')}: {'open' if gate.open else 'closed'}, {gate.detail}")
+        for gate in found.gates
+    ]
 
 
 def side_by_side(original: RunDetail, replay: RunDetail, *, columns: int | None = None) -> str:
@@ -140,13 +180,7 @@ def _facts(run: RunDetail) -> list[tuple[str, str]]:
         word = "retry of" if run.retry_of else "replay of"
         rows.append((word, f"run {run.retry_of or run.replay_of}"))
     if run.occurrence is not None:
-        if run.occurrence.claimed_at is not None:
-            late_s = (run.occurrence.claimed_at - run.occurrence.due_at).total_seconds()
-            rows.append(("claimed", f"{max(0.0, late_s):.1f} s after it was due"))
-        rows += [
-            ("gate", f"{gate.gate.replace('_', ' ')}: {'open' if gate.open else 'closed'}, {gate.detail}")
-            for gate in run.occurrence.gates
-        ]
+        rows += _gates_and_delay(run.occurrence)
     rows += [
         ("begun", ago(run.started_at) + (f", attempt {run.attempt}" if run.attempt > 1 else "")),
         *([("again", ago(run.not_before))] if run.not_before else []),

@@ -11,8 +11,14 @@ import click
 
 from app.cli.common import Invocation, absolute, home_option, json_option, request, shared_options
 from app.cli.moments import MOMENT
-from app.cli.output import emit, say
-from app.cli.run_words import describe_occurrences, describe_run, describe_runs, side_by_side
+from app.cli.output import emit, room, say
+from app.cli.run_words import (
+    describe_occurrence,
+    describe_occurrences,
+    describe_run,
+    describe_runs,
+    side_by_side,
+)
 
 if TYPE_CHECKING:
     from agents.contract import RunDetail
@@ -41,6 +47,7 @@ class RunNumber(click.ParamType[int]):
     """The number of a run: what a row of the database can have."""
 
     name = "number"
+    refusal = "is not a run's number; `hearth runs list` shows them."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
@@ -48,7 +55,13 @@ class RunNumber(click.ParamType[int]):
         text = str(value)
         if text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) < 2**63:
             return int(text)
-        raise click.UsageError(f"{text!r} is not a run's number; `hearth runs list` shows them.", ctx)
+        raise click.UsageError(f"{text!r} {self.refusal}", ctx)
+
+
+class OccurrenceNumber(RunNumber):
+    """The number of a due time."""
+
+    refusal = "is not a due time's number; `hearth runs occurrences` shows them."
 
 
 _RUN_ID = RunNumber()
@@ -83,7 +96,7 @@ def runs() -> None:
 )
 @click.option("--before", type=_RUN_ID, metavar="ID", help="Only runs older than this one, to read on.")
 def list_runs(call: Invocation, limit: int, **wanted: Any) -> None:
-    """List the runs, newest first."""
+    """List the runs, the highest number first."""
     with call.runtime() as client:
         found = client.runs(limit=limit, **wanted)
     if call.json:
@@ -155,8 +168,9 @@ def cancel(call: Invocation, run_id: int) -> None:
         )
 
 
-@runs.command(short_help="List due times, missed and skipped ones too.")
+@runs.command(short_help="List due times, missed and skipped ones too, or show one.")
 @shared_options
+@click.argument("occurrence_id", metavar="[ID]", type=OccurrenceNumber(), required=False)
 @click.option("--agent", metavar="NAME", help="Only those of this agent.")
 @click.option("--status", type=click.Choice(_DUE_STATUSES), help="Only those that stand so.")
 @click.option("--since", type=MOMENT, help="Only those due from then on: 2026-12-01, today, 3h, 7d.")
@@ -170,8 +184,14 @@ def cancel(call: Invocation, run_id: int) -> None:
     help="At most so many.",
 )
 @click.option("--before", type=_RUN_ID, metavar="ID", help="Only rows older than this one, to read on.")
-def occurrences(call: Invocation, limit: int, **wanted: Any) -> None:
-    """List due times, newest first: also those that were missed or skipped, with the reason."""
+def occurrences(call: Invocation, occurrence_id: int | None, limit: int, **wanted: Any) -> None:
+    """List due times, the highest number first: also those that were missed or skipped, with the reason.
+
+    With ID it shows that one, and what its gates said.
+    """
+    if occurrence_id is not None:
+        _show_occurrence(call, occurrence_id)
+        return
     with call.runtime() as client:
         found = client.occurrences(limit=limit, **wanted)
     if call.json:
@@ -179,7 +199,16 @@ def occurrences(call: Invocation, limit: int, **wanted: Any) -> None:
     elif not found:
         say("No due times.")
     else:
-        say(describe_occurrences(found))
+        say(describe_occurrences(found, columns=room()))
+
+
+def _show_occurrence(call: Invocation, occurrence_id: int) -> None:
+    with call.runtime() as client:
+        found = client.occurrence(occurrence_id)
+    if call.json:
+        emit(found)
+    else:
+        say(describe_occurrence(found))
 
 
 @runs.command(short_help="Do a run's work once more.")

@@ -20,7 +20,7 @@ from agents.contract import (
 )
 from app.cli.moments import parse_moment
 from app.cli.output import columns_of
-from app.cli.run_words import side_by_side
+from app.cli.run_words import describe_occurrences, side_by_side
 from tests.app.cli.conftest import Hearth
 from tests.app.cli.scripted import ScriptedRuntime
 from tests.app.desktop.fake_runtime import START, a_result, a_run, a_status, a_step, an_agent
@@ -199,6 +199,29 @@ def test_due_times_that_led_to_no_run_are_listed_with_their_reason(
     assert "The computer was off. (12 due times)" in out
     assert fake.queries[-1] == {"status": "missed", "limit": "20"}
     assert json.loads(hearth("runs", "occurrences", "--json").out)[0]["n_due"] == 12
+
+
+LONG = "Its gate was closed: none of the 14 files and folders that it looks at has changed since yesterday."
+
+
+def test_why_a_due_time_was_skipped_is_told_whole(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.occurrences = [OccurrenceInfo(**an_occurrence(reason=LONG))]
+    assert hearth("runs", "occurrences").out.splitlines()[1].endswith(LONG)
+    lines = describe_occurrences(fake.occurrences, columns=80).splitlines()
+    assert max(columns_of(line) for line in lines) <= 80
+    assert lines[1].endswith("Morning page")
+    assert " ".join(line.strip() for line in lines[2:]) == LONG
+
+
+def test_one_due_time_is_shown_with_what_its_gates_said(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    gate = GateInfo(gate="ac_power", open=False, detail="The computer is on battery.")
+    fake.occurrences = [OccurrenceDetail(**an_occurrence(status="skipped", reason=LONG, gates=[gate]))]
+    out = hearth("runs", "occurrences", 7).out
+    assert out.startswith("Due time 7\n")
+    assert LONG in out
+    assert "ac power: closed, The computer is on battery." in out
+    assert json.loads(hearth("runs", "occurrences", 7, "--json").out)["gates"][0]["open"] is False
+    assert "not a due time's number" in hearth("runs", "occurrences", "seven").err
 
 
 def test_a_run_shows_its_due_time_its_gates_and_what_each_step_cost(

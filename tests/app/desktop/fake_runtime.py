@@ -360,6 +360,11 @@ class FakeRuntime:
             self.queries.append(dict(request.query_params))
             return self.occurrences
 
+        @app.get("/v1/occurrences/{occurrence_id}")
+        async def occurrence(occurrence_id: int) -> OccurrenceDetail:
+            found = next(each for each in self.occurrences if each.id == occurrence_id)
+            return OccurrenceDetail(**found.model_dump())
+
         @app.post("/v1/runs/{run_id}/retry", status_code=201)
         async def retry(run_id: int) -> RunInfo:
             return self._again(run_id, {"retry_of": run_id})

@@ -1,4 +1,4 @@
-"""Whether enough is remembered about something: results that hold all words of a query."""
+"""Whether enough is remembered about something: results that hold all words of a query, as whole words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Remembered(Protocol):
     """The part of the store that gates ask."""
 
     async def count_remembered(self, words: Sequence[str]) -> int:
-        """Results whose title, summary and action items together hold all the words, in whichever letter case."""
+        """Results whose title, summary and action items together hold all the words, whole and in whichever letter case."""
         ...
 
 

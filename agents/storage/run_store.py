@@ -343,8 +343,7 @@ class RunStore:
         return await self._writer.read(lambda db: run_rows.result_of_run(db, run_id))
 
     async def count_remembered(self, words: Sequence[str]) -> int:
-        """How many results hold all of these words in their title, text or action items, in whichever case."""
-
+        """How many results hold all of these words, whole, in their title, text or action items, in whichever case."""
         wanted = to_json([word for text in words for word in words_of(text)])
         newest = await self._writer.read(lambda db: int(scalar(db, NEWEST_REMEMBERED)))
         count = 0

@@ -200,6 +200,31 @@ async def test_results_that_hold_all_words_are_counted(
     assert await store.runs.count_remembered([]) == 4
 
 
+@pytest.mark.parametrize(
+    ("word", "is_there"),
+    [
+        ("foo", False),  # only as the beginning, the end and the middle of longer words
+        ("ball", False),
+        ("footballer", True),
+        ("barfoo", True),
+        ("e-mail", True),
+        ("mail", True),
+        ("c++", True),
+        ("17", True),
+        ("7", False),
+        ("हिन", False),  # the mark after it belongs to the same word
+        ("हिन्दी", True),
+        ("会议", True),  # no spaces part the words of this script
+    ],
+)
+async def test_what_is_remembered_is_looked_for_by_whole_words(
+    store: Store, agent: Agent, clock: FakeClock, word: str, is_there: bool
+) -> None:
+    title = "Footballer barfoo, e-mail about C++ and no.17: हिन्दी 明天会议室"
+    await done(store, await run_of(store, agent, clock, "1"), clock, title, items=("Pay",))
+    assert await store.runs.count_remembered([word]) == int(is_there)
+
+
 # --- by indexes ---
 
 

@@ -224,7 +224,7 @@ class AgentInfo(_Answer):
     patterns: list[str]
     problem: str | None = None  # why it can't work at the moment: a folder is missing
     waits: str | None = (
-        None  # for which gate something that happened waits: "Waits until the computer is plugged in."
+        None  # for what something that happened waits: "Waits until the computer is plugged in."
     )
     waiting: int = 0  # runs that are pending or running
     running: int = 0  # of them
@@ -271,6 +271,8 @@ class DueTime(_Answer):
 
     at: datetime
     words: str  # by the user's clock
+    zone: str | None = None  # of that clock
+    there: str | None = None  # by the trigger's own clock, where that is another one: "Sunday at 01:30"
     trigger: str  # in words
     note: str | None = None  # what daylight saving did to it
     armed: bool = False  # it is a row already

@@ -65,7 +65,7 @@ _ENDS = frozenset(
 OCCURRENCE_TRANSITIONS: Mapping[OccurrenceStatus, frozenset[OccurrenceStatus]] = {
     # straight to pending: what needs no look at gates and policies, such as a run by hand
     OccurrenceStatus.SCHEDULED: frozenset({OccurrenceStatus.CLAIMED, OccurrenceStatus.MISSED}),
-    # back to scheduled: the runtime died while it looked at the gates, or what happened waits for one of them
+    # back to scheduled: the runtime died while it looked at the gates, or what happened waits
     OccurrenceStatus.CLAIMED: frozenset(
         {
             OccurrenceStatus.SCHEDULED,
@@ -77,6 +77,15 @@ OCCURRENCE_TRANSITIONS: Mapping[OccurrenceStatus, frozenset[OccurrenceStatus]] =
     ),
 }
 """Until there is a run; from then on an occurrence follows RUN_TRANSITIONS."""
+
+
+class HeldBy(StrEnum):
+    """What something that happened waits for: it stays scheduled, and is looked at again."""
+
+    HOURS = "hours"  # a gate
+    AC_POWER = "ac_power"  # another one
+    STOPPED = "stopped"  # the switch that stops all agents
+    RUN_LIMIT = "run_limit"  # so many runs an hour or a day, of its agent or of the house
 
 
 class RunStatus(StrEnum):
@@ -227,7 +236,7 @@ class Occurrence:
     input: Any = field(repr=False)
     n_due: int = 1
     run_id: int | None = None
-    held_until: datetime | None = None  # it waits for a gate, and is looked at then; `reason` says so
+    held_until: datetime | None = None  # it waits, and is looked at then; `reason` says for what
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import psutil
 
 from agents import contract
 from agents.clock import Clock
-from agents.core import Agent
+from agents.core import Agent, HeldBy
 from agents.errors import StoreProblem
 from agents.events import EventBus
 from agents.models.local import EnginePool
@@ -30,7 +30,7 @@ from agents.surroundings.load import LoadMeter
 from agents.surroundings.probing import system_prober, system_sleep_signals
 from agents.surroundings.service import SurroundingsService
 from agents.surroundings.sleep import SleepSignals, SleepWatcher
-from agents.triggers import GateKind, IdleTrigger, Trigger, TriggerKind
+from agents.triggers import IdleTrigger, Trigger, TriggerKind
 from agents.watching.service import FileTriggerService
 
 RETRY_S = 15.0  # after something that happened could not be written down
@@ -118,7 +118,7 @@ class Environs:
     def _changed(self) -> None:
         self._runs.surroundings_changed()
         if self.surroundings.current.on_ac is not False:
-            self._scheduler.release(GateKind.AC_POWER)
+            self._scheduler.release(HeldBy.AC_POWER)
         self._bus.publish(contract.GovernorChanged(governor=self.governor))
 
     def _clock_was_set(self, by_s: float) -> None:

@@ -291,7 +291,7 @@ class Registry:
 
     async def _waits(self, agent: Agent) -> str | None:
         """Why something that happened does not become a run yet."""
-        if agent.paused or not agent.definition.gates:
+        if agent.paused:
             return None
         return next((row.reason for row in await self._store.schedule.held(agent.id)), None)
 

@@ -25,7 +25,7 @@ from agents.api import (
 )
 from agents.chat import Chat
 from agents.clock import Clock
-from agents.core import BUILT_IN_MODEL, FileState, NewOccurrence, NewResult, Run, RunStatus
+from agents.core import BUILT_IN_MODEL, FileState, HeldBy, NewOccurrence, NewResult, Run, RunStatus
 from agents.credentials import ResolvedKey, recovery_code_of
 from agents.definitions import local_zone
 from agents.environs import Environs
@@ -338,6 +338,7 @@ class Runtime:
                 await self.runs.stop_all()
             else:
                 await self.runs.resume_all()
+                self.timetable.scheduler.release(HeldBy.STOPPED)
         finally:
             switched = views.agents_switched(self.runs.switch)
             self.bus.publish(contract.SwitchChanged(switch=switched))

@@ -11,16 +11,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import datetime
 from functools import partial
 
 from agents.clock import Clock
-from agents.core import Agent, GateOutcome, Occurrence, OccurrenceStatus
+from agents.core import Agent, GateOutcome, HeldBy, Occurrence, OccurrenceStatus
 from agents.errors import Conflict, NotFound, StoreProblem
-from agents.policies import Budget
+from agents.policies import MisfirePolicy
 from agents.scheduling.overlap import Replace, Skip, decide
 from agents.scheduling.ports import DueTimes, Gates, House, OnAdmitted, OnEnded, OnPutOff
-from agents.scheduling.waiting import Wait, wait_for
+from agents.scheduling.run_limits import RunLimits
+from agents.scheduling.waiting import PATIENT, Refusal, Wait, by_gates, by_limit, by_switch
 
 AT_ONCE = 16
 GATES_TIMEOUT_S = 900.0  # far over the gates' own limits, for one that hangs all the same
@@ -61,6 +62,7 @@ class Decider:
     ) -> None:
         self._store = store
         self._gates = gates
+        self._limits = RunLimits(counts=store, house=house, clock=clock)
         self._house = house
         self._clock = clock
         self._on_admitted = on_admitted
@@ -172,70 +174,63 @@ class Decider:
         if item.missed is not None:
             await self._end(item, OccurrenceStatus.MISSED, item.missed)
             return
-        reason = await self._house.stopped()
         replaces = False
-        if reason is None:
-            replaces, reason = await self._meets(item)
-        if reason is None:
-            reason = await self._too_many(item.agent)
-        if reason is not None:
-            await self._end(item, OccurrenceStatus.SKIPPED, reason)
+        outcomes: Sequence[GateOutcome] = ()
+        refusal = await self._switched_off()
+        if refusal is None:
+            replaces, refusal = await self._meets(item)
+        if refusal is None:
+            refusal = await self._too_many(item.agent)
+        if refusal is None:
+            outcomes = await self._look_at_gates(item.agent)
+            refusal = by_gates(outcomes, item.agent, now=self._clock.now())
+        if refusal is None:
+            refusal = await self._admit(item, outcomes, replaces=replaces)
+        if refusal is None:
             return
-        outcomes = await self._look_at_gates(item.agent)
-        closed = next((outcome for outcome in outcomes if not outcome.is_open), None)
-        if closed is not None:
-            wait = wait_for(closed, item.agent, item.occurrence.trigger, now=self._clock.now())
-            if wait is not None:
-                await self._put_off(item, wait)
-                return
-            reason = f"Its gate was closed: {closed.detail.rstrip('.')}."
-            await self._end(item, OccurrenceStatus.SKIPPED, reason, outcomes)
-            return
-        reason = await self._admit(item, outcomes, replaces=replaces)
-        if reason is not None:
-            await self._end(item, OccurrenceStatus.SKIPPED, reason, outcomes)
+        if refusal.wait is not None and item.occurrence.trigger in PATIENT:
+            await self._put_off(item, refusal.wait)
+        else:
+            await self._end(item, OccurrenceStatus.SKIPPED, refusal.reason, outcomes)
 
-    async def _admit(self, item: Claimed, outcomes: Sequence[GateOutcome], *, replaces: bool) -> str | None:
+    async def _admit(
+        self, item: Claimed, outcomes: Sequence[GateOutcome], *, replaces: bool
+    ) -> Refusal | None:
         """Makes the run. Else says why it is one too many by now: counting and admitting are one, for all agents together."""
         if replaces:  # not while others wait for their turn: the end of a run takes a while
             await self._house.replace(item.agent.id)
         async with self._admitting:
-            reason = await self._too_many(item.agent)
-            if reason is not None:
-                return reason
+            refusal = await self._too_many(item.agent)
+            if refusal is not None:
+                return refusal
             run = await self._store.admit(
                 item.occurrence.id, fence=item.occurrence.fence, gates=outcomes, not_before=item.not_before
             )
         await self._on_admitted(run)
         return None
 
-    async def _meets(self, item: Claimed) -> tuple[bool, str | None]:
+    async def _switched_off(self) -> Refusal | None:
+        reason = await self._house.stopped()
+        return None if reason is None else by_switch(reason, now=self._clock.now())
+
+    async def _meets(self, item: Claimed) -> tuple[bool, Refusal | None]:
         """Whether it takes the place of unfinished runs, and why it is skipped for them."""
         unfinished = await self._store.unfinished_runs(item.agent.id)
+        policy = item.agent.definition.policy
         decision = decide(
-            item.agent.definition.policy.overlap, unfinished=unfinished, trigger=item.occurrence.trigger
+            policy.overlap,
+            unfinished=unfinished,
+            trigger=item.occurrence.trigger,
+            is_wanted_late=item.not_before is not None and policy.misfire.policy is MisfirePolicy.RUN_ALL,
         )
         if isinstance(decision, Skip):
-            return False, decision.reason
+            return False, Refusal(reason=decision.reason)
         return isinstance(decision, Replace), None
 
-    async def _too_many(self, agent: Agent) -> str | None:
+    async def _too_many(self, agent: Agent) -> Refusal | None:
         """Why another run would be one too many, for the agent or for the house."""
-        name = f"“{agent.name}”"
-        return await self._over(agent.id, agent.definition.policy.budget, name) or await self._over(
-            None, await self._house.budget(), "All agents together"
-        )
-
-    async def _over(self, agent_id: int | None, budget: Budget, who: str) -> str | None:
-        now = self._clock.now()
-        limits = (
-            (budget.runs_per_hour, now - timedelta(hours=1), "an hour"),
-            (budget.runs_per_day, start_of_day(now), "a day"),
-        )
-        for most, since, span in limits:
-            if most is not None and await self._store.runs_since(agent_id, since) >= most:
-                return f"{who} may run {most} {'time' if most == 1 else 'times'} {span}, and did."
-        return None
+        limit = await self._limits.used_up(agent)
+        return None if limit is None else by_limit(limit)
 
     async def _look_at_gates(self, agent: Agent) -> list[GateOutcome]:
         if not agent.definition.gates:
@@ -248,9 +243,12 @@ class Decider:
             item.occurrence.id,
             fence=item.occurrence.fence,
             until=wait.until,
-            gate=wait.gate,
+            held_by=wait.held_by,
             reason=wait.reason,
         )
+        if wait.held_by is HeldBy.STOPPED and await self._house.stopped() is None:
+            # They were let go on while this was written: what releases the others came too early for it.
+            await self._store.release(agent_id=item.agent.id, held_by=HeldBy.STOPPED)
         await self._on_put_off(held)
 
     async def _end(
@@ -264,8 +262,3 @@ class Decider:
             item.occurrence.id, fence=item.occurrence.fence, status=status, reason=reason, gates=outcomes
         )
         await self._on_ended(ended)
-
-
-def start_of_day(now: datetime) -> datetime:
-    """When the user's calendar day began, by the machine's own zone."""
-    return datetime.combine(now.astimezone().date(), time()).astimezone()  # by the offset of then, not of now

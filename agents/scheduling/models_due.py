@@ -15,7 +15,7 @@ def models_due(
     due: dict[str, float] = {}
     for row in armed:
         agent = agents.get(row.agent_id)
-        if agent is not None and row.held_until is None:  # what waits for a gate needs no model yet
+        if agent is not None and row.held_until is None:  # what waits needs no model yet
             model = agent.definition.model
             in_s = max(0.0, (row.due_at - now).total_seconds())
             due[model] = min(in_s, due.get(model, in_s))

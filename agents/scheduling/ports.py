@@ -12,6 +12,7 @@ from agents.core import (
     Agent,
     FileState,
     GateOutcome,
+    HeldBy,
     NewOccurrence,
     Occurrence,
     OccurrenceStatus,
@@ -19,7 +20,6 @@ from agents.core import (
     Run,
 )
 from agents.policies import Budget
-from agents.triggers import GateKind
 
 
 class DueTimes(Protocol):
@@ -61,10 +61,10 @@ class DueTimes(Protocol):
     ) -> Occurrence: ...
 
     async def put_off(
-        self, occurrence_id: int, *, fence: int, until: datetime, gate: GateKind, reason: str
+        self, occurrence_id: int, *, fence: int, until: datetime, held_by: HeldBy, reason: str
     ) -> Occurrence: ...
 
-    async def release(self, *, agent_id: int | None = None, gate: GateKind | None = None) -> int: ...
+    async def release(self, *, agent_id: int | None = None, held_by: HeldBy | None = None) -> int: ...
 
     async def take_back_future(self) -> int: ...
 
@@ -91,6 +91,8 @@ class DueTimes(Protocol):
     async def unfinished_runs(self, agent_id: int) -> int: ...
 
     async def runs_since(self, agent_id: int | None, since: datetime) -> int: ...
+
+    async def nth_newest_run(self, agent_id: int | None, n: int) -> datetime | None: ...
 
 
 class Gates(Protocol):

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 from agents.clock import Clock
-from agents.core import Agent, FileState, NewOccurrence, Occurrence, Owner
+from agents.core import Agent, FileState, HeldBy, NewOccurrence, Occurrence, Owner
 from agents.errors import NotFound, StoreProblem
 from agents.scheduling.alarm import Alarm
 from agents.scheduling.arming import TIMED, Arming
@@ -24,7 +24,7 @@ from agents.scheduling.heartbeat import Heartbeat
 from agents.scheduling.misfire import GRACE
 from agents.scheduling.plan import gap
 from agents.scheduling.ports import DueTimes
-from agents.triggers import GateKind, Trigger, TriggerKind, trigger_key
+from agents.triggers import Trigger, TriggerKind, trigger_key
 
 LOOK_S = 15.0
 RECONCILE_S = 300.0  # how often the future rows are compared with the agents even if nothing has changed
@@ -77,7 +77,9 @@ class Scheduler:
         self._recovered = False
         self._dirty = True  # the future rows may not be what they should
         self._replan = True  # and some may lie too far ahead, if the clock was set back while nobody looked
-        self._released: set[GateKind | None] = set()  # kinds of gates that may be open now, None for any
+        self._released: set[HeldBy | None] = (
+            set()
+        )  # what need not be waited for any longer, None for all of it
         self._reconciled_s = 0.0
         self._offset_s: float | None = None
         self._last_tick: datetime | None = None
@@ -134,9 +136,9 @@ class Scheduler:
         """Something may be due."""
         self._wake.set()
 
-    def release(self, gate: GateKind) -> None:
-        """Gates of this kind may be open now: what waits for them is looked at at once."""
-        self._released.add(gate)
+    def release(self, held_by: HeldBy) -> None:
+        """This may hold nothing up any longer: what waits for it is looked at at once."""
+        self._released.add(held_by)
         self.poke()
 
     async def set_agents(self, agents: Sequence[Agent]) -> None:
@@ -147,7 +149,7 @@ class Scheduler:
             self._decider.set_agents(agents)
             self._dirty = True
             for agent in self._arming.agents.values():
-                if before.get(agent.id) != agent.revision_id:  # its gates may be others now
+                if before.get(agent.id) != agent.revision_id:  # its gates and limits may be others now
                     await self._store.release(agent_id=agent.id)
             await self._reconcile(self._clock.now())
         self.poke()
@@ -265,9 +267,9 @@ class Scheduler:
         self._opened = True
 
     async def _release_held(self) -> None:
-        for gate in list(self._released):
-            await self._store.release(gate=gate)
-            self._released.discard(gate)
+        for held_by in list(self._released):
+            await self._store.release(held_by=held_by)
+            self._released.discard(held_by)
 
     async def _reconcile(self, now: datetime) -> None:
         replan = self._replan

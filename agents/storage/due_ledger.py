@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from agents.core import (
     FileState,
     GateOutcome,
+    HeldBy,
     NewOccurrence,
     Occurrence,
     OccurrenceStatus,
@@ -44,7 +45,7 @@ from agents.storage.occurrence_rows import (
 )
 from agents.storage.run_rows import get_run
 from agents.storage.values import from_name, to_us
-from agents.triggers import GateKind, TriggerKind
+from agents.triggers import TriggerKind
 
 _ENDS_WITHOUT_RUN = frozenset({OccurrenceStatus.MISSED, OccurrenceStatus.SKIPPED, OccurrenceStatus.CANCELLED})
 _TIMED = "('cron', 'interval', 'once')"
@@ -141,9 +142,9 @@ def end_occurrence(
 
 
 def put_off_occurrence(
-    db: Database, occurrence_id: int, *, fence: int, until_us: int, gate: GateKind, reason: str, now_us: int
+    db: Database, occurrence_id: int, *, fence: int, until_us: int, held_by: HeldBy, reason: str, now_us: int
 ) -> Occurrence:
-    """A claimed due time waits for a gate; it is claimed again at `until_us`, or once it is released."""
+    """A claimed due time waits; it is claimed again at `until_us`, or once it is released."""
     if not reason:
         raise ValueError("a due time that is put off needs a reason")
     occurrence = _claimed_row(db, occurrence_id, fence, OccurrenceStatus.SCHEDULED)
@@ -154,20 +155,20 @@ def put_off_occurrence(
         OccurrenceStatus.SCHEDULED,
         reason=reason,
         held_until_us=until_us,
-        held_by=gate,
+        held_by=held_by,
         now_us=now_us,
     )
     return get_occurrence(db, occurrence_id)
 
 
-def release_rows(db: Database, *, agent_id: int | None, gate: GateKind | None) -> int:
-    """What waits for a gate is to be looked at now: of one agent or all, for one kind of gate or any."""
+def release_rows(db: Database, *, agent_id: int | None, held_by: HeldBy | None) -> int:
+    """What waits is to be looked at now: of one agent or all, for one cause or any."""
     cursor = db.execute(
         """
         UPDATE occurrences SET held_until_us = NULL, held_by = NULL, reason = NULL
-        WHERE held_until_us IS NOT NULL AND (:agent IS NULL OR agent_id = :agent) AND (:gate IS NULL OR held_by = :gate)
+        WHERE held_until_us IS NOT NULL AND (:agent IS NULL OR agent_id = :agent) AND (:by IS NULL OR held_by = :by)
         """,
-        {"agent": agent_id, "gate": gate},
+        {"agent": agent_id, "by": held_by},
     )
     return int(cursor.rowcount)
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from sqlite_utils import Database
 
-from agents.core import OCCURRENCE_TRANSITIONS, RUN_TRANSITIONS, OccurrenceStatus, Run, RunStatus
+from agents.core import OCCURRENCE_TRANSITIONS, RUN_TRANSITIONS, HeldBy, OccurrenceStatus, Run, RunStatus
 from agents.errors import Conflict
 from agents.storage.values import to_text_or_none, to_us
-from agents.triggers import GateKind
 
 
 def move_run(
@@ -56,12 +55,12 @@ def move_occurrence(
     owner: str | None = None,
     reason: str | None = None,
     held_until_us: int | None = None,
-    held_by: GateKind | None = None,
+    held_by: HeldBy | None = None,
     now_us: int,
 ) -> None:
     """Moves an occurrence that has no run yet, or raises Conflict. `current` is what the caller has just read.
 
-    Being claimed gives it an owner and a greater fence. One that is scheduled again may be held for a gate of a kind.
+    Being claimed gives it an owner and a greater fence. One that is scheduled again may be held.
     """
     if target not in OCCURRENCE_TRANSITIONS.get(current, frozenset()):
         raise occurrence_conflict(occurrence_id, current, target)

@@ -158,10 +158,11 @@ def count_overdue(db: Database, before: datetime) -> int:
 
 
 def held_rows(db: Database, agent_id: int) -> list[Occurrence]:
-    """What waits for a gate of the agent, the row that is looked at next first."""
+    """What is held of the agent, the row that is looked at next first."""
+    mine = "SELECT id FROM occurrences INDEXED BY occurrences_held WHERE held_until_us IS NOT NULL AND agent_id = ?"
     found = rows(
         db,
-        _OCCURRENCE + " WHERE o.agent_id = ? AND o.held_until_us IS NOT NULL ORDER BY o.held_until_us, o.id",
+        _OCCURRENCE + f" WHERE o.id IN ({mine}) ORDER BY o.held_until_us, o.due_us, o.id",
         (agent_id,),
     )
     return [occurrence_from(values) for values in found]

@@ -149,6 +149,19 @@ def count_runs_since(db: Database, agent_id: int | None, since: datetime) -> int
     )
 
 
+def nth_newest_run(db: Database, agent_id: int | None, n: int) -> datetime | None:
+    """When it came into being, counted from 1; None when there are fewer."""
+    mine = "" if agent_id is None else "WHERE agent_id = :agent"
+    found = row(
+        db,
+        f"""
+        SELECT created_us FROM runs INDEXED BY runs_by_creation {mine} ORDER BY created_us DESC LIMIT 1 OFFSET :skipped
+        """,  # noqa: S608
+        {"agent": agent_id, "skipped": n - 1},
+    )
+    return None if found is None else from_us(found["created_us"])
+
+
 def failures_in_a_row(db: Database, agent_id: int) -> int:
     """Runs of the agent that failed since one had a result, and since the agent was changed or let run again; no replays."""
     return int(

@@ -13,6 +13,7 @@ from agents.clock import Clock
 from agents.core import (
     FileState,
     GateOutcome,
+    HeldBy,
     NewOccurrence,
     Occurrence,
     OccurrenceStatus,
@@ -21,10 +22,9 @@ from agents.core import (
     Wakings,
 )
 from agents.storage import due_ledger, occurrence_rows
-from agents.storage.run_rows import agent_ids_named, count_runs_since, count_unfinished
+from agents.storage.run_rows import agent_ids_named, count_runs_since, count_unfinished, nth_newest_run
 from agents.storage.values import to_us
 from agents.storage.writer import Writer
-from agents.triggers import GateKind
 
 
 class ScheduleStore:
@@ -116,9 +116,9 @@ class ScheduleStore:
         )
 
     async def put_off(
-        self, occurrence_id: int, *, fence: int, until: datetime, gate: GateKind, reason: str
+        self, occurrence_id: int, *, fence: int, until: datetime, held_by: HeldBy, reason: str
     ) -> Occurrence:
-        """A claimed row waits for a gate until then, or until it is released; Conflict when the claim does not hold any more."""
+        """A claimed row waits until then, or until it is released; Conflict when the claim does not hold any more."""
         now_us = self._now_us()
         return await self._writer.write(
             lambda db: due_ledger.put_off_occurrence(
@@ -126,15 +126,17 @@ class ScheduleStore:
                 occurrence_id,
                 fence=fence,
                 until_us=to_us(until),
-                gate=gate,
+                held_by=held_by,
                 reason=reason,
                 now_us=now_us,
             )
         )
 
-    async def release(self, *, agent_id: int | None = None, gate: GateKind | None = None) -> int:
-        """What waits for a gate is due now: of one agent or of all, for one kind of gate or for any. Returns how many."""
-        return await self._writer.write(lambda db: due_ledger.release_rows(db, agent_id=agent_id, gate=gate))
+    async def release(self, *, agent_id: int | None = None, held_by: HeldBy | None = None) -> int:
+        """What is held is due now: of one agent or of all, for one cause or for any. Returns how many."""
+        return await self._writer.write(
+            lambda db: due_ledger.release_rows(db, agent_id=agent_id, held_by=held_by)
+        )
 
     async def take_back_future(self) -> int:
         """After the clock was set back: missed rows that lie ahead now give up their keys, so that their due times can be planned.
@@ -145,7 +147,7 @@ class ScheduleStore:
         return await self._writer.write(lambda db: due_ledger.take_back_future(db, now_us=now_us))
 
     async def held(self, agent_id: int) -> builtins.list[Occurrence]:
-        """What waits for one of the agent's gates, the row that is looked at next first."""
+        """What happened for the agent and waits, the row that is looked at next first."""
         return await self._writer.read(lambda db: occurrence_rows.held_rows(db, agent_id))
 
     async def record_missed(self, rows: Sequence[tuple[NewOccurrence, str]]) -> int:
@@ -191,6 +193,10 @@ class ScheduleStore:
     async def runs_since(self, agent_id: int | None, since: datetime) -> int:
         """Runs that came into being since then, of one agent or of the whole house."""
         return await self._writer.read(lambda db: count_runs_since(db, agent_id, since))
+
+    async def nth_newest_run(self, agent_id: int | None, n: int) -> datetime | None:
+        """When the nth newest run came into being, of one agent or of the whole house; None when there are fewer."""
+        return await self._writer.read(lambda db: nth_newest_run(db, agent_id, n))
 
     async def overdue(self, before: datetime) -> int:
         """Scheduled rows that were due before then, of agents that are neither paused nor removed."""

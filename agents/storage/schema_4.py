@@ -8,7 +8,7 @@ from __future__ import annotations
 
 _NEW_TABLES = (
     # (agent_id, key) is what makes a due time happen once. `key` and `path` are text or bytes: see values.py.
-    # `held_until_us`: something that happened waits for a closed gate of the kind `held_by`, and is not claimed before.
+    # `held_until_us`: something that happened waits for what `held_by` names, and is not claimed before.
     """
     CREATE TABLE new_occurrences (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -29,7 +29,7 @@ _NEW_TABLES = (
         claimed_us INTEGER,
         fence INTEGER NOT NULL DEFAULT 0 CHECK (fence >= 0),
         held_until_us INTEGER CHECK (held_until_us IS NULL OR status = 'scheduled'),
-        held_by TEXT,
+        held_by TEXT CHECK (held_by IN ('hours', 'ac_power', 'stopped', 'run_limit')),
         created_us INTEGER NOT NULL,
         UNIQUE (agent_id, key),
         CHECK ((status = 'claimed') = (owner IS NOT NULL)),

@@ -9,14 +9,14 @@ from typing import Any, cast
 import pytest
 
 from agents import contract
-from agents.core import Agent
+from agents.core import Agent, HeldBy
 from agents.environs import Environs
 from agents.errors import DiskFull
 from agents.events import EventBus
 from agents.policies import PowerClass
 from agents.surroundings.clocks import ClockReading
 from agents.surroundings.core import Surroundings
-from agents.triggers import GateKind, IdleTrigger, StartTrigger, Trigger, TriggerKind
+from agents.triggers import IdleTrigger, StartTrigger, Trigger, TriggerKind
 from engine.model import PowerLimits
 from tests.agents.conftest import FakeClock
 from tests.agents.surroundings.test_service import agent_of
@@ -60,14 +60,14 @@ class Parts:
         self.limits: list[PowerLimits] = []
         self.happened_to: list[tuple[TriggerKind, list[Trigger]]] = []
         self.disk_is_full = 0
-        self.released: list[GateKind] = []
+        self.released: list[HeldBy] = []
         self.pids: list[int] = []
 
     def surroundings_changed(self) -> None:
         self.told.append("changed")
 
-    def release(self, gate: GateKind) -> None:
-        self.released.append(gate)
+    def release(self, held_by: HeldBy) -> None:
+        self.released.append(held_by)
 
     async def park(self) -> None:
         self.told.append("park")
@@ -164,7 +164,7 @@ async def test_what_waits_for_a_plug_is_looked_at_once_there_is_one(house: House
     await house.look(Surroundings(on_ac=False, battery_percent=80.0))
     assert house.parts.released == []
     await house.look(Surroundings(on_ac=True, battery_percent=80.0))
-    assert house.parts.released == [GateKind.AC_POWER]
+    assert house.parts.released == [HeldBy.AC_POWER]
 
 
 async def test_slower_is_no_reason_not_to_begin(house: House) -> None:

@@ -70,6 +70,8 @@ async def test_the_next_due_times_are_told_with_what_daylight_saving_does_to_the
         "2027-03-29T00:30:00Z",
     ]
     assert [bool(each["note"]) for each in times] == [False, True, False]
+    assert times[0]["there"] == "Saturday 27 March 2027 at 02:30"
+    assert times[0]["zone"] != "Europe/Berlin"
     assert len(await house.get("/v1/agents/Morning%20page/next?n=4")) == 4
 
 
@@ -249,7 +251,9 @@ async def test_a_command_that_can_not_be_granted_is_refused_before_anybody_says_
     assert words in problem["error"]["message"]
 
 
-async def test_a_due_time_that_leads_to_no_run_is_told_to_clients(house: House) -> None:
+async def test_a_call_that_waits_while_all_agents_are_stopped_is_told_and_runs_once_they_go_on(
+    house: House,
+) -> None:
     await house.post("/v1/agents-switch", {"stopped": True})
     await added(house, agent("Called", "{on: webhook, hook: call}"))
     told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -270,8 +274,14 @@ async def test_a_due_time_that_leads_to_no_run_is_told_to_clients(house: House) 
     finally:
         listening.cancel()
         await asyncio.wait([listening])
-    assert (event["occurrence"]["status"], event["occurrence"]["agent"]) == ("skipped", "Called")
-    assert event["occurrence"]["reason"] == "All agents are stopped."
+    assert (event["occurrence"]["status"], event["occurrence"]["agent"]) == ("scheduled", "Called")
+    assert event["occurrence"]["reason"] == "Waits: All agents are stopped."
+    [called] = [each for each in await house.get("/v1/agents") if each["name"] == "Called"]
+    assert called["waits"] == "Waits: All agents are stopped."
+    await house.post("/v1/agents-switch", {"stopped": False})
+    async with asyncio.timeout(20):
+        while not await house.get("/v1/runs?agent=Called"):
+            await asyncio.sleep(0.05)
 
 
 async def test_folders_that_would_close_a_circle_of_agents_are_not_chosen(house: House) -> None:

@@ -17,7 +17,8 @@ from agents.core import Agent, NewOccurrence, OccurrenceStatus
 from agents.errors import DiskFull
 from agents.policies import Budget, Misfire, MisfirePolicy, Overlap, OverlapPolicy, RunPolicy
 from agents.scheduling.arming import Arming
-from agents.scheduling.deciding import AT_ONCE, start_of_day
+from agents.scheduling.deciding import AT_ONCE
+from agents.scheduling.run_limits import start_of_day
 from agents.scheduling.watchdog import IncidentKind, Watchdog
 from agents.storage import Store
 from agents.triggers import (

@@ -1,4 +1,4 @@
-"""What happened while a gate of hours or power was closed waits until it opens; a time of a schedule does not."""
+"""What happened waits for hours, power, the stop switch and run limits; a time of a schedule does not."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agents.core import Agent, FileState, NewOccurrence, Occurrence, OccurrenceStatus
-from agents.policies import Misfire, MisfirePolicy, RunPolicy
+from agents.core import Agent, FileState, HeldBy, NewOccurrence, Occurrence, OccurrenceStatus
+from agents.policies import Budget, Misfire, MisfirePolicy, Overlap, OverlapPolicy, RunPolicy
 from agents.scheduling.models_due import models_due
-from agents.scheduling.waiting import LOOK_AGAIN
+from agents.scheduling.run_limits import next_day
+from agents.scheduling.waiting import LOOK_AGAIN, RARELY
 from agents.storage import Store
 from agents.triggers import (
     ChangedGate,
     FileTrigger,
     Gate,
-    GateKind,
     HoursGate,
     PowerGate,
     ResultTrigger,
@@ -138,7 +139,7 @@ async def test_a_computer_that_is_plugged_in_is_not_waited_for_any_longer(bench:
     hours = await bench.add(definition(HOOK, name="Office", gates=(opens_in(bench, 3),)))
     row, other = await happens(bench, plugged), await happens(bench, hours)
     bench.gates.is_open = True
-    bench.scheduler.release(GateKind.AC_POWER)
+    bench.scheduler.release(HeldBy.AC_POWER)
     await bench.pass_time(1)
     assert await status_of(bench, row) is OccurrenceStatus.PENDING
     assert await status_of(bench, other) is OccurrenceStatus.SCHEDULED
@@ -235,3 +236,130 @@ async def test_many_that_wait_are_claimed_when_the_gate_opens_and_each_once(benc
         {run.occurrence_id for run in bench.admitted}
     )
     assert len(bench.admitted) == 100
+
+
+# --- the switch that stops all agents, and limits on the number of runs ---------------------------
+
+HAPPENINGS = pytest.mark.parametrize(
+    "trigger", [FILES, HOOK, ResultTrigger(agent="Other")], ids=lambda it: it.on.value
+)
+
+
+def limited(**budget: int) -> RunPolicy:
+    return RunPolicy(budget=Budget(**budget))
+
+
+@HAPPENINGS
+async def test_what_happened_while_all_agents_were_stopped_runs_once_they_are_let_go_on(
+    bench: Bench, trigger: Trigger
+) -> None:
+    agent = await bench.add(definition(trigger))
+    bench.house.stop_reason = "All agents are stopped."
+    row = await happens(bench, agent)
+    [held] = await bench.store.schedule.held(agent.id)
+    assert held.reason == "Waits: All agents are stopped."
+    await bench.pass_time(3600)
+    assert (await bench.store.schedule.get(row.id)).fence == 1  # nobody looked in between
+    bench.house.stop_reason = None
+    bench.scheduler.release(HeldBy.STOPPED)
+    await bench.pass_time(1)
+    assert [run.occurrence_id for run in bench.admitted] == [row.id]
+    assert bench.ended == []
+
+
+async def test_agents_that_were_let_go_on_without_a_word_are_found_out_after_some_hours(bench: Bench) -> None:
+    agent = await bench.add(definition(HOOK))
+    bench.house.stop_reason = "All agents are stopped."
+    row = await happens(bench, agent)
+    bench.house.stop_reason = None
+    await bench.pass_time(RARELY.total_seconds())
+    assert await status_of(bench, row) is OccurrenceStatus.PENDING
+
+
+async def test_agents_that_are_let_go_on_while_a_wait_for_it_is_written_down_are_not_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await bench.add(definition(HOOK))
+    bench.house.stop_reason = "All agents are stopped."
+    put_off = bench.store.schedule.put_off
+
+    async def meanwhile(occurrence_id: int, **how: Any) -> Occurrence:
+        bench.house.stop_reason = None
+        await bench.store.schedule.release(held_by=HeldBy.STOPPED)
+        return await put_off(occurrence_id, **how)
+
+    monkeypatch.setattr(bench.store.schedule, "put_off", meanwhile)
+    row = await happens(bench, agent)
+    await bench.pass_time(1)
+    assert await status_of(bench, row) is OccurrenceStatus.PENDING
+
+
+@HAPPENINGS
+async def test_what_happened_when_the_runs_of_an_hour_were_used_up_runs_in_order_as_the_hour_allows_it(
+    bench: Bench, trigger: Trigger
+) -> None:
+    policy = RunPolicy(budget=Budget(runs_per_hour=2), overlap=Overlap(policy=OverlapPolicy.QUEUE))
+    agent = await bench.add(definition(trigger, name="Inbox", policy=policy))
+    rows = [await happens(bench, agent, f"{number}") for number in range(5)]
+    [waiting, *_] = await bench.store.schedule.held(agent.id)
+    assert waiting.reason == "Waits: “Inbox” may run 2 times an hour, and did."
+    assert [run.occurrence_id for run in bench.admitted] == [row.id for row in rows[:2]]
+    # The hour ends a second apart for the first two, and again for the two that took their places.
+    for seconds, n_admitted in ((3600 - 4.5, 2), (1, 3), (1, 4), (3600 - 2, 4), (2, 5)):
+        await bench.pass_time(seconds)
+        assert [run.occurrence_id for run in bench.admitted] == [row.id for row in rows[:n_admitted]]
+    assert bench.ended == []
+
+
+async def test_what_happened_when_the_runs_of_a_day_were_used_up_runs_after_midnight(bench: Bench) -> None:
+    bench.house.house_budget = Budget(runs_per_day=1)
+    one, two = await bench.add(definition(HOOK, name="One")), await bench.add(definition(HOOK, name="Two"))
+    await happens(bench, one)
+    row = await happens(bench, two)
+    [held] = await bench.store.schedule.held(two.id)
+    assert held.reason == "Waits: All agents together may run 1 time a day, and did."
+    assert held.held_until == next_day(bench.clock.now())
+    left_s = (next_day(bench.clock.now()) - bench.clock.now()).total_seconds()
+    await bench.pass_time(left_s - 1)
+    assert await status_of(bench, row) is OccurrenceStatus.SCHEDULED
+    await bench.pass_time(1)
+    assert await status_of(bench, row) is OccurrenceStatus.PENDING
+
+
+async def test_a_greater_limit_has_what_waits_looked_at_again(bench: Bench) -> None:
+    agent = await bench.add(definition(FILES, policy=limited(runs_per_day=1)))
+    await happens(bench, agent, "one")
+    row = await happens(bench, agent, "two")
+    await bench.store.agents.revise(agent.id, definition(FILES, policy=limited(runs_per_day=2)), "source")
+    await bench.refresh()
+    await bench.pass_time(1)
+    assert await status_of(bench, row) is OccurrenceStatus.PENDING
+
+
+async def test_a_storm_of_files_waits_with_all_of_them(bench: Bench, tmp_path: Path) -> None:
+    agent = await bench.add(definition(FILES, policy=limited(runs_per_hour=1)))
+    await happens(bench, agent)
+    now = bench.clock.now()
+    new = NewOccurrence(agent_id=agent.id, trigger=TriggerKind.FILE_CHANGED, key="storm", due_at=now)
+    storm = [(tmp_path / name, name, 1) for name in "abc"]
+    assert await bench.scheduler.announce(new, files=storm) is not None
+    await bench.pass_time(1)
+    assert len(bench.admitted) == 1
+    await bench.pass_time(3600)
+    assert await bench.store.runs.occurrence_files(bench.admitted[-1].occurrence_id) == storm
+
+
+@pytest.mark.parametrize("trigger", [every(900), WakeTrigger()], ids=["a time", "a wake"])
+@pytest.mark.parametrize("stopped", [True, False], ids=["all are stopped", "a limit is used up"])
+async def test_a_time_and_a_wake_end_where_what_happened_waits(
+    bench: Bench, trigger: Trigger, stopped: bool
+) -> None:
+    agent = await bench.add(definition(trigger, name="Inbox", policy=limited(runs_per_hour=0)))
+    bench.house.stop_reason = "All agents are stopped." if stopped else None
+    if trigger.on is TriggerKind.INTERVAL:
+        await bench.pass_time(900)
+    else:
+        await happens(bench, agent)
+    reason = "All agents are stopped." if stopped else "“Inbox” may run 0 times an hour, and did."
+    assert [(row.status, row.reason) for row in bench.ended] == [(OccurrenceStatus.SKIPPED, reason)]
+    assert await bench.store.schedule.held(agent.id) == []

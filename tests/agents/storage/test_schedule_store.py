@@ -13,6 +13,7 @@ from agents.core import (
     Agent,
     FileState,
     GateOutcome,
+    HeldBy,
     NewOccurrence,
     Occurrence,
     OccurrenceStatus,
@@ -319,6 +320,35 @@ async def test_with_its_agent_goes_everything_that_was_still_to_come(
     }
     with pytest.raises(Conflict):
         await store.schedule.admit(held.id, fence=held.fence, gates=())
+
+
+@pytest.mark.parametrize("cause", HeldBy)
+async def test_what_waits_is_released_for_its_own_cause_and_no_other(
+    store: Store, agent: Agent, clock: FakeClock, cause: HeldBy
+) -> None:
+    until = clock.now() + 60 * MINUTE
+    for minutes, each in enumerate(HeldBy, start=1):
+        new = at(agent, clock.now() - minutes * MINUTE, trigger=TriggerKind.WEBHOOK)
+        row = await claimed(store, new)
+        await store.schedule.put_off(row.id, fence=row.fence, until=until, held_by=each, reason=each.value)
+    assert await store.schedule.due(clock.now(), limit=10) == []
+    assert await store.schedule.release(held_by=cause) == 1
+    assert len(await store.schedule.due(clock.now(), limit=10)) == 1
+    assert {row.reason for row in await store.schedule.held(agent.id)} == set(HeldBy) - {cause}
+
+
+async def test_the_nth_newest_run_is_one_of_the_agent_or_of_the_whole_house(
+    store: Store, agent: Agent, clock: FakeClock
+) -> None:
+    other = await store.agents.add(replace(agent.definition, name="Other"), "source")
+    times = []
+    for number, whose in enumerate([agent, other, agent]):
+        times.append(clock.now())
+        await store.runs.record(occurrence(whose.id, f"file {number}"))
+        clock.advance(60)
+    newest = store.schedule.nth_newest_run
+    assert [await newest(None, n) for n in (1, 2, 3, 4)] == [times[2], times[1], times[0], None]
+    assert [await newest(agent.id, n) for n in (1, 2, 3)] == [times[2], times[0], None]
 
 
 async def test_wakings_count_triggers_and_those_that_a_gate_sent_back(

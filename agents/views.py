@@ -26,6 +26,8 @@ from agents.printable import printable
 from agents.runs.stop_switch import StopSwitch
 from agents.scheduling.due_times import due_in_words, in_words
 from agents.scheduling.simulate import Firing
+from agents.scheduling.wall_clock import find_zone
+from agents.scheduling.words import moment_in_words
 from engine.status import EngineStatus
 
 _FULL = "That can't be written down at the moment, so"
@@ -144,10 +146,17 @@ def due_time(firing: Firing, *, armed: bool, zone: str, now: datetime) -> contra
     return contract.DueTime(
         at=firing.due.at,
         words=due_in_words(firing.due.at, ZoneInfo(zone), now),
+        zone=zone,
+        there=_there(firing, zone),
         trigger=in_words(firing.trigger, local_zone=zone),
         note=firing.due.note,
         armed=armed,
     )
+
+
+def _there(firing: Firing, zone: str) -> str | None:
+    own = getattr(firing.trigger, "zone", zone)
+    return None if own == zone else moment_in_words(firing.due.at, find_zone(own))
 
 
 def agents_switched(switch: StopSwitch) -> contract.AgentsSwitched:

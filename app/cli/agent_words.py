@@ -38,9 +38,16 @@ def describe_agents(found: list[AgentInfo]) -> str:
 
 
 def describe_due_times(found: list[DueTime]) -> str:
+    """One line each; where a trigger goes by another clock than the user's, both are told, and whose is which."""
     lines = []
+    if any(due.there for due in found):
+        lines.append(f"Times are by your clock{f' ({found[0].zone})' if found[0].zone else ''}.")
     for due in found:
-        marks = [due.trigger, *(["armed"] if due.armed else [])]
+        marks = [
+            due.trigger,
+            *([f"there {due.there}"] if due.there else []),
+            *(["armed"] if due.armed else []),
+        ]
         lines.append(f"{due.words}  ({'; '.join(marks)})")
         if due.note:
             lines.append(f"    {due.note}")

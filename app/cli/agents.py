@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from app.client import RuntimeClient
 
 _SOURCE_LIMIT_BYTES = 200_000
+_MOST_DUE_TIMES = 10_000  # that the runtime looks ahead
+_SHOWN_DUE_TIMES, _SHOWN_IN_A_SPAN = 10, 100
 
 
 @click.group()
@@ -165,30 +167,45 @@ def resume(call: Invocation, name: str | None, everybody: bool) -> None:
 @click.option(
     "-n",
     "n",
-    type=click.IntRange(1, 10_000),
-    default=10,
-    show_default=True,
+    type=click.IntRange(1, _MOST_DUE_TIMES),
     metavar="N",
-    help="At most so many.",
+    help="At most so many; otherwise 10, or 100 where --to says the end.",
 )
 @click.option(
     "--from", "start", type=MOMENT, help="Begin there instead of now; the past can be looked at too."
 )
 @click.option("--to", "end", type=MOMENT, help="End there.")
-def next_due(call: Invocation, name: str, n: int, start: datetime | None, end: datetime | None) -> None:
+def next_due(
+    call: Invocation, name: str, n: int | None, start: datetime | None, end: datetime | None
+) -> None:
     """Show when agent NAME is due next.
 
     Times are dates with or without a time, by your clock: 2026-12-01, "2026-12-01 09:00", today, tomorrow. What the
     change to or from daylight saving does to a time is said beside it.
     """
+    if end is not None and end <= (start or datetime.now().astimezone()):
+        raise WrongInput(
+            "--to lies before --from; swap them."
+            if start
+            else "--to lies in the past; name the beginning with --from."
+        )
+    shown = n or (_SHOWN_DUE_TIMES if end is None else _SHOWN_IN_A_SPAN)
     with call.runtime() as client:
-        found = client.due_times(name, n=n, start=start, end=end)
+        found = client.due_times(name, n=shown if end is None else _MOST_DUE_TIMES, start=start, end=end)
     if call.json:
-        emit(found)
+        emit(found if n is None else found[:n])
     elif not found:
         say(f"{name} is not due in that time.")
     else:
-        say(describe_due_times(found))
+        say(describe_due_times(found[:shown]))
+        if len(found) > shown:
+            say(_rest(len(found), shown))
+
+
+def _rest(n_found: int, shown: int) -> str:
+    """How many due times of a span were not shown, and how to see them."""
+    rest = f"{n_found - shown:,}" + (" or more" if n_found == _MOST_DUE_TIMES else "")
+    return f"… and {rest} others in that time; `-n {n_found}` shows them."
 
 
 @agents.command()

@@ -116,6 +116,51 @@ def test_the_next_due_times_are_told_with_their_oddities(hearth: Hearth, fake: S
     assert len(json.loads(hearth("agents", "next", "Morning page", "--json").out)) == 2
 
 
+def test_due_times_by_another_clock_are_told_by_both(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.agents["Morning page"] = a_writer()
+    fake.due_times = [
+        DueTime(
+            at=START,
+            words="on Sunday at 15:00",
+            zone="Asia/Tokyo",
+            there="Sunday 25 October 2026 at 02:30",
+            trigger="every day at 02:30 (Europe/Berlin)",
+        )
+    ]
+    assert hearth("agents", "next", "Morning page").out.splitlines() == [
+        "Times are by your clock (Asia/Tokyo).",
+        "on Sunday at 15:00  (every day at 02:30 (Europe/Berlin); there Sunday 25 October 2026 at 02:30)",
+    ]
+
+
+def test_a_span_is_told_to_its_end_or_with_what_is_left_out(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.agents["Morning page"] = a_writer()
+    fake.due_times = [
+        DueTime(at=START + timedelta(hours=each), words=f"time {each}", trigger="every hour")
+        for each in range(120)
+    ]
+    span = ("agents", "next", "Morning page", "--from", "2026-01-01", "--to", "2027-01-01")
+    lines = hearth(*span).out.splitlines()
+    assert len(lines) == 101
+    assert lines[-1] == "… and 20 others in that time; `-n 120` shows them."
+    assert len(hearth(*span, "-n", 120).out.splitlines()) == 120
+    assert len(json.loads(hearth(*span, "--json").out)) == 120
+
+
+@pytest.mark.parametrize(
+    ("span", "sentence"),
+    [
+        (("--from", "2027-01-01", "--to", "2026-01-01"), "--to lies before --from; swap them."),
+        (("--to", "2020-01-01"), "--to lies in the past; name the beginning with --from."),
+    ],
+)
+def test_a_span_that_ends_before_it_begins_is_one_sentence(
+    hearth: Hearth, fake: ScriptedRuntime, span: tuple[str, ...], sentence: str
+) -> None:
+    ended = hearth("agents", "next", "Morning page", *span)
+    assert (ended.code, ended.sentence()) == (2, sentence)
+
+
 def test_a_time_that_is_none_is_one_sentence(hearth: Hearth, fake: ScriptedRuntime) -> None:
     ended = hearth("agents", "next", "Morning page", "--from", "soonish")
     assert ended.code == 2

@@ -37,6 +37,7 @@ class FrontMatter:
 
     fields: Fields
     body: str = field(repr=False)
+    end_line: int  # of the front matter: the fence above the body
 
 
 def refuse(line: int, what: str) -> NoReturn:
@@ -62,7 +63,7 @@ def read_front_matter(source: str, *, keys: Sequence[str]) -> FrontMatter:
     if len(front) > MAX_FRONT_CHARS:
         refuse(1, f"the front matter is longer than {MAX_FRONT_CHARS:,} characters; shorten it.")
     fields = Fields(_compose(front), keys=keys, owner="the front matter")
-    return FrontMatter(fields=fields, body="\n".join(lines[closing + 1 :]).strip())
+    return FrontMatter(fields=fields, body="\n".join(lines[closing + 1 :]).strip(), end_line=closing + 1)
 
 
 class Fields:
@@ -115,6 +116,11 @@ class Fields:
                 refuse(_line(item), f"each of '{key}' may have {max_items} parts at most; shorten it.")
             lists.append([self._text(part, f"each part of '{key}'", max_chars) for part in item.value])
         return lists
+
+    def lines_of(self, key: str) -> list[int]:
+        """The line of each entry of a list."""
+        node = self._take(key)
+        return [_line(item) for item in node.value] if isinstance(node, yaml.SequenceNode) else []
 
     def flag(self, key: str) -> bool:
         node = self._take(key)

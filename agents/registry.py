@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,10 +26,12 @@ from agents.definitions import (
     new_asks,
     parse_definition,
     render_definition,
+    trigger_lines,
     with_folders,
 )
 from agents.errors import Conflict, NeedsConsent, NotFound, UsageProblem
 from agents.events import EventBus
+from agents.front_matter import refuse
 from agents.gates.programs import program_problem
 from agents.models.naming import check_model
 from agents.runs.manager import RunManager
@@ -124,8 +127,8 @@ class Registry:
                 "change the name in the file, or add it as a replacement."
             )
         await asyncio.to_thread(check_model, definition.model)
-        await self._check_among_others(definition)
-        _check_still_to_come(definition, existing, now=self._clock.now())
+        await self._check_among_others(definition, request.source)
+        _check_still_to_come(definition, existing, request.source, now=self._clock.now())
         asks = new_asks(existing.definition, definition) if existing else asks_of(definition)
         if asks and not request.accept:
             raise NeedsConsent(asks)
@@ -230,8 +233,11 @@ class Registry:
         self._runs.poke()
         return run
 
-    async def _check_among_others(self, definition: AgentDefinition) -> None:
-        """What a file alone can't tell: a hook belongs to one agent, and no chain of agents may run in a circle."""
+    async def _check_among_others(self, definition: AgentDefinition, source: str | None = None) -> None:
+        """What a file alone can't tell: a hook belongs to one agent, and no chain of agents may run in a circle.
+
+        `source` is the file that the user wrote, where there is one.
+        """
         others = [
             agent.definition
             for agent in await self._store.agents.list()
@@ -243,7 +249,13 @@ class Registry:
                 raise Conflict(
                     f"The hook “{hook}” wakes “{taken[hook]}” already; choose another name for it."
                 )
-        check_chains([*others, definition])
+        try:
+            check_chains([*others, definition])
+        except UsageProblem as problem:
+            line = None if source is None else _line_of_chain(others, definition, source)
+            if line is None:
+                raise
+            raise UsageProblem(f"Line {line}: {problem}") from None
 
     async def _zone(self) -> str:
         """The user's time zone as it was a minute ago at most: a laptop travels, and each change of a run asks."""
@@ -300,13 +312,26 @@ class Registry:
         return min((row.due_at for row in armed if row.trigger in TIMED), default=None)
 
 
-def _check_still_to_come(definition: AgentDefinition, existing: Agent | None, *, now: datetime) -> None:
+def _line_of_chain(others: list[AgentDefinition], definition: AgentDefinition, source: str) -> int | None:
+    """Of the trigger that is to blame: without it all is well. None when no single one is."""
+    for line, trigger in zip(trigger_lines(source), definition.triggers, strict=True):
+        rest = tuple(each for each in definition.triggers if each is not trigger)
+        with contextlib.suppress(UsageProblem):
+            check_chains([*others, replace(definition, triggers=rest)])
+            return line
+    return None
+
+
+def _check_still_to_come(
+    definition: AgentDefinition, existing: Agent | None, source: str, *, now: datetime
+) -> None:
     """What is armed must have a next due time. A moment that has passed may stand in a file that was there before."""
     known = existing.definition.triggers if existing else ()
     for trigger in definition.timed_triggers:
         if trigger not in known and next_due(trigger, after=now, anchor=now) is None:
-            raise UsageProblem(
-                f"“{definition.name}” would never be due ({in_words(trigger)}): that time has passed; name one that is to come."
+            refuse(
+                trigger_lines(source)[definition.triggers.index(trigger)],
+                f"“{definition.name}” would never be due ({in_words(trigger)}): that time has passed; name one that is to come.",
             )
 
 

@@ -8,7 +8,7 @@ from agents.definitions.folders import (
     watched_folders,
     with_folders,
 )
-from agents.definitions.reading import parse_definition
+from agents.definitions.reading import parse_definition, trigger_lines
 from agents.definitions.rendering import render_definition
 from agents.definitions.words import gate_in_words, policies_in_words
 from agents.definitions.zones import local_zone
@@ -24,6 +24,7 @@ __all__ = [
     "parse_definition",
     "policies_in_words",
     "render_definition",
+    "trigger_lines",
     "watched_folders",
     "with_folders",
 ]

@@ -14,6 +14,7 @@ from agents.definitions.limits import (
     RETRY_RANGE_S,
     WORK_RANGE_S,
 )
+from agents.durations import duration_in_words
 from agents.front_matter import Fields, refuse
 from agents.policies import (
     Budget,
@@ -92,10 +93,16 @@ def _retry(fields: Fields) -> Retry:
 def _limits(fields: Fields) -> TimeLimits:
     inner = fields.mapping("limits", keys=("run", "step"))
     default = TimeLimits()
-    return TimeLimits(
-        run_s=read_duration(inner, "run", WORK_RANGE_S) if "run" in inner else default.run_s,
-        step_s=read_duration(inner, "step", WORK_RANGE_S) if "step" in inner else default.step_s,
-    )
+    run_s = read_duration(inner, "run", WORK_RANGE_S) if "run" in inner else default.run_s
+    if "step" not in inner:
+        return TimeLimits(run_s=run_s, step_s=min(default.step_s, run_s))
+    step_s = read_duration(inner, "step", WORK_RANGE_S)
+    if step_s > run_s:
+        refuse(
+            inner.line_of("step"),
+            f"'step' is longer than the {duration_in_words(run_s)} of its run; shorten it, or raise 'run'.",
+        )
+    return TimeLimits(run_s=run_s, step_s=step_s)
 
 
 def _budget(fields: Fields) -> Budget:

@@ -20,7 +20,6 @@ from agents.definitions.limits import (
 from agents.definitions.policy_fields import POLICY_KEYS, read_policy
 from agents.definitions.trigger_fields import read_triggers
 from agents.definitions.zones import local_zone
-from agents.errors import UsageProblem
 from agents.front_matter import Fields, Text, read_front_matter, refuse
 
 _KEYS = (
@@ -57,8 +56,9 @@ def parse_definition(
     document = read_front_matter(source, keys=_KEYS)
     fields = document.fields
     if len(document.body) > MAX_INSTRUCTIONS_CHARS:
-        raise UsageProblem(
-            f"The instructions are longer than {MAX_INSTRUCTIONS_CHARS:,} characters; shorten them."
+        refuse(
+            document.end_line,
+            f"the instructions below are longer than {MAX_INSTRUCTIONS_CHARS:,} characters; shorten them.",
         )
     name = fields.text("name", max_chars=MAX_NAME_CHARS)
     if not _NAME.fullmatch(name):
@@ -69,7 +69,7 @@ def parse_definition(
     description = fields.text("description", max_chars=MAX_DESCRIPTION_CHARS)
     kind = AgentKind(fields.choice("kind", [kind.value for kind in AgentKind]))
     if kind is AgentKind.WRITE and not document.body:
-        raise UsageProblem("There are no instructions; write what the agent is to do below the front matter.")
+        refuse(document.end_line, "there are no instructions; write what the agent is to do below this line.")
     zone = zone or local_zone()
     granted = read_capabilities(fields, kind, home=home, template=template, program_problem=program_problem)
     triggers = read_triggers(
@@ -94,6 +94,11 @@ def parse_definition(
         else NotifyPolicy.ALWAYS,
         instructions=document.body,
     )
+
+
+def trigger_lines(source: str) -> list[int]:
+    """The line of each trigger, in the order of the definition's, of a file that parse_definition takes."""
+    return read_front_matter(source, keys=_KEYS).fields.lines_of("triggers")
 
 
 def _model(fields: Fields) -> str:

@@ -172,9 +172,25 @@ async def test_a_hook_belongs_to_one_agent(house: House) -> None:
 async def test_agents_that_would_wake_each_other_forever_are_refused(house: House) -> None:
     await added(house, agent("One", "{on: result, agent: Two}"))
     problem = await added(house, agent("Two", "{on: result, agent: One}"), status=400)
-    assert "One" in problem["error"]["message"]
-    assert "Two" in problem["error"]["message"]
+    assert problem["error"]["message"].startswith(
+        "Line 6: Agents would start one another in a circle: “One” →"
+    )
     assert [each["name"] for each in await house.get("/v1/agents")] == ["Document digest", "One"]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        ("{on: once, at: 2020-01-01 09:00, zone: UTC}", "“Late” would never be due"),
+        ("{on: result, agent: late}", "“Late” would start on its own results, without end"),
+    ],
+)
+async def test_a_trigger_that_can_not_be_is_refused_with_its_line(
+    house: House, trigger: str, words: str
+) -> None:
+    source = agent("Late", "{on: start}\n  - " + trigger)
+    problem = await added(house, source, status=400)
+    assert problem["error"]["message"].startswith(f"Line 7: {words}")
 
 
 async def test_the_switch_stops_all_agents_until_it_is_used_again(house: House) -> None:

@@ -196,7 +196,7 @@ def test_a_tilde_is_the_users_home_and_dots_are_resolved(monkeypatch: pytest.Mon
         (
             "Dates and amounts.",
             "x" * 8_001,
-            "The instructions are longer than 8,000 characters; shorten them.",
+            "Line 17: the instructions below are longer than 8,000 characters; shorten them.",
         ),
     ],
 )

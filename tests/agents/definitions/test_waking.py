@@ -238,8 +238,18 @@ def test_a_writing_agent_may_need_nothing_but_a_time():
             "tokens_a_day: 1",
             "unknown key 'tokens_a_day'; did you mean 'tokens_per_day'?",
         ),
+        (
+            "{run: 10 minutes, step: 90}",
+            "{run: 1 minute, step: 1 hour}",
+            "'step' is longer than the 1 minute of its run; shorten it, or raise 'run'.",
+        ),
+        ("{run: 10 minutes, step: 90}", "{step: 2 hours}", "'step' is longer than the 1 hour of its run"),
         ("power: ac_only", "power: sun", "'power' must be 'any' or 'ac_only' or 'idle_only'."),
-        ("\nWrite the page.\n", "", "There are no instructions; write what the agent is to do"),
+        (
+            "\nWrite the page.\n",
+            "",
+            ": there are no instructions; write what the agent is to do below this line.",
+        ),
         (
             "kind: write",
             "kind: digest",
@@ -253,6 +263,11 @@ def test_each_problem_is_one_sentence_with_its_line(old: str, new: str, problem:
         parse(FULL.replace(old, new, 1))
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_step_may_never_take_longer_than_its_run():
+    short = FULL.replace("{run: 10 minutes, step: 90}", "{run: 1 minute}")
+    assert parse(short).policy.limits == TimeLimits(run_s=60.0, step_s=60.0)
 
 
 def test_a_time_that_the_clocks_skip_is_refused():
@@ -417,7 +432,7 @@ policies = st.builds(
     overlap=st.builds(Overlap, policy=st.sampled_from([OverlapPolicy.SKIP, OverlapPolicy.REPLACE]))
     | st.builds(Overlap, policy=st.just(OverlapPolicy.PARALLEL), at_most=st.integers(2, 100)),
     retry=st.builds(Retry, attempts=st.integers(1, 100), first_s=seconds),
-    limits=st.builds(TimeLimits, run_s=seconds, step_s=seconds),
+    limits=st.tuples(seconds, seconds).map(lambda both: TimeLimits(run_s=max(both), step_s=min(both))),
     budget=st.builds(
         Budget,
         tokens_per_run=st.none() | counts,

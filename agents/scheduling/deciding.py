@@ -17,7 +17,6 @@ from functools import partial
 from agents.clock import Clock
 from agents.core import Agent, GateOutcome, HeldBy, Occurrence, OccurrenceStatus
 from agents.errors import Conflict, NotFound, StoreProblem
-from agents.policies import MisfirePolicy
 from agents.scheduling.overlap import Replace, Skip, decide
 from agents.scheduling.ports import DueTimes, Gates, House, OnAdmitted, OnEnded, OnPutOff
 from agents.scheduling.run_limits import RunLimits
@@ -216,12 +215,8 @@ class Decider:
     async def _meets(self, item: Claimed) -> tuple[bool, Refusal | None]:
         """Whether it takes the place of unfinished runs, and why it is skipped for them."""
         unfinished = await self._store.unfinished_runs(item.agent.id)
-        policy = item.agent.definition.policy
         decision = decide(
-            policy.overlap,
-            unfinished=unfinished,
-            trigger=item.occurrence.trigger,
-            is_wanted_late=item.not_before is not None and policy.misfire.policy is MisfirePolicy.RUN_ALL,
+            item.agent.definition.policy.overlap, unfinished=unfinished, trigger=item.occurrence.trigger
         )
         if isinstance(decision, Skip):
             return False, Refusal(reason=decision.reason)

@@ -249,6 +249,7 @@ class AgentDetail(AgentInfo):
     notify: str
     policies: list[str] = []  # in words; what stands at its default is left out
     write_folder: str | None = None
+    notes: list[str] = []  # what its user may not expect, a sentence each: "It runs only by hand."
     revisions: list[RevisionInfo]
 
 

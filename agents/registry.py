@@ -35,7 +35,7 @@ from agents.front_matter import refuse
 from agents.gates.programs import program_problem
 from agents.models.naming import check_model
 from agents.runs.manager import RunManager
-from agents.scheduling.chains import check_chains
+from agents.scheduling.chains import check_chains, notes_on
 from agents.scheduling.due_times import in_words, next_due
 from agents.scheduling.simulate import simulate
 from agents.storage import Store
@@ -91,7 +91,8 @@ class Registry:
     async def show(self, name: str) -> contract.AgentDetail:
         agent = await self._store.agents.get(name)
         revisions = await self._store.agents.revisions(agent.id)
-        return views.agent_detail(agent, await self._info(agent), revisions)
+        notes = notes_on(agent.definition, [each.name for each in await self._store.agents.list()])
+        return views.agent_detail(agent, await self._info(agent), revisions, notes=notes)
 
     async def due_times(
         self, name: str, *, n: int, start: datetime | None, end: datetime | None

@@ -230,7 +230,7 @@ def agent_info(
 
 
 def agent_detail(
-    agent: Agent, info: contract.AgentInfo, revisions: Sequence[Revision]
+    agent: Agent, info: contract.AgentInfo, revisions: Sequence[Revision], *, notes: Sequence[str] = ()
 ) -> contract.AgentDetail:
     return contract.AgentDetail(
         **dict(info),
@@ -240,6 +240,7 @@ def agent_detail(
         notify=agent.definition.notify.value,
         policies=list(policies_in_words(agent.definition)),
         write_folder=printable(agent.definition.write_folder) if agent.definition.write_folder else None,
+        notes=list(notes),
         revisions=[
             contract.RevisionInfo(number=revision.number, created_at=revision.created_at)
             for revision in revisions

@@ -27,6 +27,20 @@ def check_chains(agents: Sequence[AgentDefinition]) -> None:
         _measure(name, followed, names, depths)
 
 
+def notes_on(agent: AgentDefinition, names: Sequence[str]) -> list[str]:
+    """What the user of an agent is told about what starts it, a sentence each; `names` are those of all agents."""
+    if not agent.triggers:
+        return ["It runs only by hand."]
+    known = {_same(name) for name in names}
+    awaited = dict.fromkeys(
+        trigger.agent for trigger in _result_triggers(agent) if _same(trigger.agent) not in known
+    )
+    return [
+        f"There is no agent named “{name}”; until there is one, its results can't start this one."
+        for name in awaited
+    ]
+
+
 def followers_of(
     agents: Sequence[Agent],
     run: Run,

@@ -60,7 +60,7 @@ def in_words(trigger: Trigger, *, local_zone: str | None = None) -> str:
                 trigger.zone, local_zone
             )
         case FileTrigger():
-            folders = listed([printable(folder) for folder in trigger.folders])
+            folders = listed([printable(folder) for folder in trigger.folders]) or "folders that you choose"
             return f"when a file ({', '.join(trigger.patterns)}) changes in {folders}"
         case StartTrigger():
             return "when Hearth starts"

@@ -55,12 +55,12 @@ def describe_due_times(found: list[DueTime]) -> str:
 
 
 def describe_waking(agent: AgentInfo) -> str:
-    """When it will be at work next, in one sentence."""
+    """When an agent with triggers will be at work next, in one sentence."""
     if agent.paused:
         return "It is paused; `hearth agents resume` lets it work."
     if agent.next_due_words:
         return f"It is next due {agent.next_due_words}."
-    return f"It works {' and '.join(agent.triggers)}." if agent.triggers else "It works when you say so."
+    return f"It works {' and '.join(agent.triggers)}."
 
 
 def describe_wakings(agent: AgentInfo) -> str:
@@ -78,6 +78,7 @@ def describe_agent(agent: AgentDetail) -> str:
         ("about", agent.description),
         ("may", "; ".join(agent.asks) or "nothing yet"),
         *(("wakes" if not number else "", each) for number, each in enumerate(agent.triggers)),
+        *(("note" if not number else "", each) for number, each in enumerate(agent.notes)),
         *(("gates" if not number else "", each) for number, each in enumerate(agent.gates)),
         *(("policies" if not number else "", each) for number, each in enumerate(agent.policies)),
         *([("next due", agent.next_due_words)] if agent.next_due_words else []),

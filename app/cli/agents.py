@@ -86,7 +86,9 @@ def add(call: Invocation, file: Path, yes: bool, replace: bool) -> None:
     say(f"Added {agent.name}, revision {agent.revision}.")
     for ask in agent.asks:
         say(f"  it may {ask}")
-    say(describe_waking(agent))
+    said = [describe_waking(agent)] if agent.triggers or agent.paused else []
+    for sentence in (*said, *agent.notes):
+        say(sentence)
 
 
 @agents.command()

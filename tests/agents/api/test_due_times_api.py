@@ -193,6 +193,23 @@ async def test_a_trigger_that_can_not_be_is_refused_with_its_line(
     assert problem["error"]["message"].startswith(f"Line 7: {words}")
 
 
+async def test_an_agent_that_nothing_starts_says_so_until_something_can(house: House) -> None:
+    page = await added(house, agent("Page", "{on: result, agent: Nobody}"))
+    assert page["notes"] == [
+        "There is no agent named “Nobody”; until there is one, its results can't start this one."
+    ]
+    nobody = await added(house, agent("nobody", "{on: start}").replace("\n  - {on: start}", " []"))
+    assert nobody["notes"] == ["It runs only by hand."]
+    assert (await house.get("/v1/agents/Page"))["notes"] == []
+
+
+async def test_the_agent_that_ships_says_what_it_waits_for(house: House) -> None:
+    detail = await house.get(DIGEST)
+    assert detail["triggers"] == [
+        "when a file (*.txt, *.md, *.markdown, *.pdf) changes in folders that you choose"
+    ]
+
+
 async def test_the_switch_stops_all_agents_until_it_is_used_again(house: House) -> None:
     assert (await house.get("/v1/status"))["agents_stopped"] is None
     stopped = await house.post("/v1/agents-switch", {"stopped": True})

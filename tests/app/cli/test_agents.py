@@ -134,6 +134,17 @@ def test_yes_grants_what_an_agent_asks_for(hearth: Hearth, fake: ScriptedRuntime
     assert [body.accept for body in fake.bodies] == [True]
 
 
+def test_what_a_user_may_not_expect_is_said_of_an_agent(
+    hearth: Hearth, fake: ScriptedRuntime, agent_file: Path
+) -> None:
+    fake.notes = ["There is no agent named “Nobody”.", "It is late."]
+    ended = hearth("agents", "add", agent_file, "--yes")
+    assert ended.out.splitlines()[-2:] == fake.notes
+    shown = hearth("agents", "show", "Contracts").out
+    assert "note" in shown
+    assert all(note in shown for note in fake.notes)
+
+
 def test_at_a_terminal_it_shows_what_is_asked_for_and_waits_for_a_yes(
     hearth: Hearth, fake: ScriptedRuntime, agent_file: Path
 ) -> None:

@@ -143,6 +143,7 @@ class FakeRuntime:
         self.occurrences: list[OccurrenceInfo] = []
         self.occurrence_of: dict[int, OccurrenceDetail] = {}  # by run
         self.due_times: list[DueTime] = []
+        self.notes: list[str] = []  # on every agent
         self.presences: list[Presence] = []
         self.conversations: dict[int, ConversationDetail] = {}
         self.recovery_code: str | None = None
@@ -351,6 +352,7 @@ class FakeRuntime:
             asks=[f"read files in {folder}" for folder in agent.folders],
             model="built-in",
             notify="always",
+            notes=self.notes,
             revisions=[RevisionInfo(number=1, created_at=START)],
         )
 

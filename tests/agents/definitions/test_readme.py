@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from agents.core import BUILT_IN_MODEL, NotifyPolicy
 from agents.definitions import gate_in_words, parse_definition, policies_in_words, render_definition
+from agents.definitions.capability_fields import CAPABILITY_KEYS
+from agents.definitions.policy_fields import POLICY_KEYS
+from agents.durations import duration_in_words
+from agents.policies import (
+    Budget,
+    Misfire,
+    MisfirePolicy,
+    OverlapPolicy,
+    PowerClass,
+    Retry,
+    RunPolicy,
+    TimeLimits,
+)
 from agents.scheduling.due_times import in_words
+from agents.triggers import GateKind, TriggerKind
 
 README = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```markdown\n(---\n.*?)```", README, flags=re.DOTALL)
@@ -19,6 +35,46 @@ HOME = Path("/nowhere")
 def test_an_example_is_read_and_survives_being_written(source: str) -> None:
     definition = parse_definition(source, home=HOME)
     assert parse_definition(render_definition(definition), home=HOME) == definition
+
+
+TABLES = README.partition("### Every key of an agent file")[2].partition("\nA hook is")[0]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("name", "description", "kind", "triggers", "gates", "output", "model", "notify"),
+        *CAPABILITY_KEYS,
+        *POLICY_KEYS,
+        *(each.name for each in fields(Budget)),
+        *TriggerKind,
+        *GateKind,
+        *MisfirePolicy,
+        *OverlapPolicy,
+        *PowerClass,
+        *NotifyPolicy,
+    ],
+)
+def test_every_word_of_an_agent_file_is_in_the_tables(key: str) -> None:
+    assert key == TriggerKind.MANUAL or f"`{key}`" in TABLES
+
+
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [
+        ("misfire", f"`{Misfire().policy}`; `at_most` {Misfire().at_most}; however late"),
+        ("retry", f"`attempts: {Retry().attempts}`, `first: {duration_in_words(Retry().first_s)}`"),
+        (
+            "limits",
+            f"`run: {duration_in_words(TimeLimits().run_s)}`, `step: {duration_in_words(TimeLimits().step_s)}`",
+        ),
+        ("power", f"`{RunPolicy().power}`"),
+        ("model", f"`{BUILT_IN_MODEL}`"),
+    ],
+)
+def test_the_table_tells_the_defaults(key: str, default: str) -> None:
+    row = next(line for line in TABLES.splitlines() if line.startswith(f"| `{key}` |"))
+    assert row.rpartition(" | ")[2] == f"{default} |"
 
 
 def test_the_morning_page_says_in_words_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:

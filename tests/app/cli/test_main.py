@@ -211,7 +211,7 @@ def test_a_desktop_that_can_not_load_is_one_sentence(hearth: Hearth, monkeypatch
 
 
 def test_ctrl_c_ends_with_130_and_says_nothing(hearth: Hearth, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("app.client.RuntimeClient.status", interrupted)

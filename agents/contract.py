@@ -397,6 +397,7 @@ class RunInfo(_Answer):
     not_before: datetime | None = None  # of a pending run: when it is tried again
     retry_of: int | None = None
     replay_of: int | None = None
+    brought: str | None = None  # the beginning of what a hook's call brought, on one line
     energy_j: float | None = None  # None where no meter tells
     cost_usd: float = 0.0
 
@@ -438,6 +439,7 @@ class RunDetail(RunInfo):
     """One run with its steps and its result."""
 
     revision: int
+    trigger_words: str | None = None  # "when the hook “build” is called"
     content_hash: str | None = None
     steps: list[StepInfo]
     result: ResultInfo | None = None

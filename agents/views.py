@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from agents import contract
@@ -28,7 +30,10 @@ from agents.scheduling.due_times import due_in_words, in_words
 from agents.scheduling.simulate import Firing
 from agents.scheduling.wall_clock import find_zone
 from agents.scheduling.words import moment_in_words
+from agents.triggers import Trigger, TriggerKind
 from engine.status import EngineStatus
+
+_BROUGHT_CHARS = 200
 
 _FULL = "That can't be written down at the moment, so"
 _NOT_YET_STOPPED = f"{_FULL} it holds only until Hearth ends, unless room is made on the disk before."
@@ -74,6 +79,7 @@ def run_info(run: Run) -> contract.RunInfo:
         not_before=run.not_before if run.status is RunStatus.PENDING else None,
         retry_of=run.retry_of,
         replay_of=run.replay_of,
+        brought=_first_line(run.input) if run.trigger is TriggerKind.WEBHOOK else None,
         energy_j=_rounded(run.energy_j),
         cost_usd=run.cost_usd,
     )
@@ -86,10 +92,13 @@ def run_detail(
     steps: list[Step],
     result: Result | None,
     occurrence: contract.OccurrenceDetail | None = None,
+    trigger: Trigger | None = None,
 ) -> contract.RunDetail:
+    """`trigger` is the one that made it due, if its revision tells."""
     return contract.RunDetail(
         **dict(run_info(run)),
         revision=revision,
+        trigger_words=in_words(trigger) if trigger else None,
         content_hash=run.content_hash,
         steps=[step_info(step) for step in steps],
         result=result_info(result) if result else None,
@@ -152,6 +161,15 @@ def due_time(firing: Firing, *, armed: bool, zone: str, now: datetime) -> contra
         note=firing.due.note,
         armed=armed,
     )
+
+
+def _first_line(brought: Any) -> str | None:
+    if brought is None:
+        return None
+    text = brought if isinstance(brought, str) else json.dumps(brought, ensure_ascii=False)
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    line = line.encode(errors="replace").decode()  # what was stored may hold what no answer can carry
+    return line if len(line) <= _BROUGHT_CHARS else f"{line[: _BROUGHT_CHARS - 1]}…"
 
 
 def _there(firing: Firing, zone: str) -> str | None:

@@ -9,7 +9,7 @@ from agents.api.parameters import Limit, Moment
 from agents.api.services import Services
 from agents.core import RunStatus
 from agents.errors import UsageProblem
-from agents.triggers import TriggerKind
+from agents.triggers import TriggerKind, trigger_key
 
 
 def add_run_routes(app: FastAPI, services: Services) -> None:
@@ -51,12 +51,15 @@ def add_run_routes(app: FastAPI, services: Services) -> None:
         run = await store.runs.get(run_id)
         revision = await store.agents.revision(run.revision_id)
         occurrence = await store.runs.occurrence_of(run_id)
+        definition = await store.agents.definition(run.revision_id)
+        made_due = (each for each in definition.triggers if trigger_key(each) == occurrence.trigger_key)
         return views.run_detail(
             run,
             revision=revision.number,
             steps=await store.runs.steps(run_id),
             result=await store.runs.result_of(run_id),
             occurrence=views.occurrence_detail(occurrence, await schedule.gate_rows(occurrence.id)),
+            trigger=next(made_due, None),
         )
 
     @app.post("/v1/runs/{run_id}/cancel")

@@ -42,7 +42,7 @@ def describe_runs(found: list[RunInfo], *, columns: int | None = None) -> str:
         "TOOK": [took(run.started_at, run.finished_at) for run in found],
         "SPEED": [rate(run.tokens_per_s) for run in found],
         "AGENT": [elide(one_line(run.agent), _AGENT_COLUMNS) for run in found],
-        "FILE": [elide(file_name(run.file), _FILE_COLUMNS) for run in found],
+        "FILE": [elide(_about(run), _FILE_COLUMNS) for run in found],
         "RESULT": [run.title or run.reason or "" for run in found],
     }
     file_columns = 0
@@ -59,6 +59,11 @@ def describe_runs(found: list[RunInfo], *, columns: int | None = None) -> str:
     cells["FILE"] = [elide(name, max(_SHORT_FILE_COLUMNS, file_columns)) for name in cells["FILE"]]
     right = [number for number, heading in enumerate(cells) if heading in ("ID", "TOOK", "SPEED")]
     return table(list(cells), list(zip(*cells.values(), strict=True)), right=right, columns=width)
+
+
+def _about(run: RunInfo) -> str:
+    """What it was about: a file, or what a hook's call brought."""
+    return one_line(run.brought) if run.brought and not run.file else file_name(run.file)
 
 
 def _width(heading: str, texts: list[str]) -> int:
@@ -173,7 +178,8 @@ def _facts(run: RunDetail) -> list[tuple[str, str]]:
         ("status", run.status + (f": {run.reason}" if run.reason else "")),
         ("agent", f"{run.agent}, revision {run.revision}"),
         ("file", run.file or "–"),
-        ("trigger", run.trigger.replace("_", " ")),
+        ("trigger", run.trigger.replace("_", " ") + (f", {run.trigger_words}" if run.trigger_words else "")),
+        *([("brought", one_line(run.brought))] if run.brought else []),
         ("due", f"{run.due_at.astimezone():%Y-%m-%d %H:%M:%S}"),
     ]
     if run.retry_of or run.replay_of:

@@ -124,6 +124,17 @@ async def test_a_call_outside_an_agents_hours_waits_and_the_agent_says_until_whe
     assert (row["status"], row["reason"]) == ("scheduled", waits)
 
 
+async def test_a_hooks_run_tells_the_hook_and_what_was_brought(house: House) -> None:
+    await added(house, agent("Builder", "{on: webhook, hook: build}"))
+    await house.post("/v1/hooks/build", {"commit": "abc"}, status=202)
+    async with asyncio.timeout(10):
+        while not (runs := await house.get("/v1/runs?trigger=webhook")):
+            await asyncio.sleep(0.02)
+    assert runs[0]["brought"] == '{"commit": "abc"}'
+    shown = await house.get(f"/v1/runs/{runs[0]['id']}")
+    assert shown["trigger_words"] == "when the hook “build” is called"
+
+
 async def test_calls_without_a_key_are_each_their_own(house: House) -> None:
     await added(house, MORNING)
     ids = {(await house.post("/v1/hooks/build", None, status=202))["occurrence_id"] for _ in range(3)}

@@ -295,6 +295,12 @@ def test_a_run_shows_its_due_time_its_gates_and_what_each_step_cost(
     assert "+5.0 s" in second
 
 
+def test_a_run_of_a_hook_shows_what_the_call_brought(hearth: Hearth, fake: ScriptedRuntime) -> None:
+    fake.runs[1] = a_run(1, trigger="webhook", file=None, brought='{"n": 17}')
+    assert '{"n": 17}' in hearth("runs", "list").out
+    assert 'brought  {"n": 17}' in hearth("runs", "show", 1).out
+
+
 def test_a_run_can_be_done_again(hearth: Hearth, fake: ScriptedRuntime) -> None:
     fake.runs[1] = a_run(1)
     assert hearth("runs", "retry", 1).out == "Run 2 does the work of run 1 again (`hearth runs follow 2`).\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -38,7 +39,7 @@ def describe_status(status: Status) -> str:
         ("agents", f"{count(status.agents, 'agent')}, {status.agents_paused} paused"),
         ("runs", f"{status.runs_running} running, {status.runs_pending} waiting"),
         ("folders", f"last look: {looked}"),
-        ("schedule", describe_schedule(status.scheduler)),
+        ("schedule", describe_schedule(status.scheduler, told=status.notices)),
         *([("power", status.governor.reason)] if status.governor.reason else []),
     ]
     lines = [f"Hearth {status.version}", pairs(rows)]
@@ -48,19 +49,21 @@ def describe_status(status: Status) -> str:
     notices += [f"{ago(each.at)}: {each.detail}" for each in status.scheduler.incidents]
     if status.recovery_code_pending:
         notices.append("The recovery code has not been written down yet; `hearth` shows it.")
-    lines += [f"  ! {notice}" for notice in notices]
+    lines += [f"  ! {notice}" for notice in dict.fromkeys(notices)]
     return "\n".join(lines)
 
 
-def describe_schedule(scheduler: SchedulerInfo) -> str:
-    """One line: that due times are looked at, and when the next one is."""
+def describe_schedule(scheduler: SchedulerInfo, *, told: Sequence[str] = ()) -> str:
+    """One line: that due times are looked at, and when the next one is; a trouble unless one of the sentences `told` says it."""
     looked = "not looked at yet" if scheduler.last_tick is None else f"last tick {ago(scheduler.last_tick)}"
-    due = (
-        "nothing is due at a known time"
-        if scheduler.next_due is None
-        else f"next due {ago(scheduler.next_due)}"
-    )
-    return f"{looked}, {due}" + (f". {scheduler.trouble}" if scheduler.trouble else "")
+    if scheduler.next_due is None:
+        due = "nothing is due at a known time"
+    else:
+        is_overdue = scheduler.next_due < datetime.now(UTC)
+        due = f"{'one was due' if is_overdue else 'next due'} {ago(scheduler.next_due)}"
+    trouble = scheduler.trouble
+    is_told = trouble is None or any(trouble in sentence for sentence in told)
+    return f"{looked}, {due}" + ("" if is_told else f". {trouble}")
 
 
 def describe_engine(engine: EngineInfo, *, told: Sequence[str] = ()) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agents.contract import DoctorReport, EngineInfo, Status
+from agents.contract import DoctorReport, EngineInfo, SchedulerInfo, Status
 from app.cli import doctor as doctor_module
 from app.cli.status import describe_engine, describe_status
 from tests.app.cli.conftest import Hearth
@@ -53,6 +53,16 @@ def test_status_shows_what_the_user_should_read() -> None:
     assert "! Safe settings are in use." in out
     assert "recovery code has not been written down" in out
     assert "10 s ago, next in 20 s" in out
+
+
+def test_status_says_a_trouble_once_and_what_is_overdue_as_that() -> None:
+    full = "The disk is full; make room."
+    late = datetime.now(UTC) - timedelta(seconds=14)
+    out = describe_status(
+        a_status(notices=[full, full], scheduler=SchedulerInfo(next_due=late, trouble=full))
+    )
+    assert out.count(full) == 1
+    assert "one was due 14 s ago" in out
 
 
 def test_status_tells_what_the_model_got_of_the_machine_and_how_far_it_is_loaded() -> None:

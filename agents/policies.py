@@ -26,6 +26,7 @@ class Misfire:
 class OverlapPolicy(StrEnum):
     """What becomes of a due time whose agent is still at work."""
 
+    AUTO = "auto"  # what comes again anyway is shown as skipped, what happened waits
     SKIP = "skip"  # it is shown as skipped
     QUEUE = "queue"  # it waits
     REPLACE = "replace"  # the run in work is cancelled
@@ -36,7 +37,7 @@ class OverlapPolicy(StrEnum):
 class Overlap:
     """Files are each their own work: they always queue."""
 
-    policy: OverlapPolicy = OverlapPolicy.QUEUE
+    policy: OverlapPolicy = OverlapPolicy.AUTO
     at_most: int = 1  # runs side by side; more than one only with PARALLEL
 
 

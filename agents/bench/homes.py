@@ -12,6 +12,7 @@ from agents.clock import Clock
 from agents.core import Agent, AgentDefinition, AgentKind
 from agents.credentials import KeyOptions, ResolvedKey, remember_key, resolve_key
 from agents.paths import HomePaths
+from agents.policies import Overlap, OverlapPolicy, RunPolicy
 from agents.storage import Store
 from agents.storage.opening import open_database
 from agents.storage.values import to_us
@@ -49,6 +50,7 @@ async def add_agents(store: Store, triggers: Sequence[Trigger]) -> None:
             kind=AgentKind.WRITE,
             triggers=(trigger,),
             read_folders=(),
+            policy=RunPolicy(overlap=Overlap(policy=OverlapPolicy.QUEUE)),  # every due time is to be measured
         )
         await store.agents.add(definition, "")
 

@@ -96,6 +96,8 @@ def _misfire(misfire: Misfire) -> str:
 
 def _overlap(overlap: Overlap) -> str:
     match overlap.policy:
+        case OverlapPolicy.AUTO:
+            return "skips a time of its schedule at which it is still at work; what happened waits"
         case OverlapPolicy.SKIP:
             return "skips a time at which it is still at work"
         case OverlapPolicy.QUEUE:

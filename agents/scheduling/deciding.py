@@ -17,6 +17,7 @@ from functools import partial
 from agents.clock import Clock
 from agents.core import Agent, GateOutcome, HeldBy, Occurrence, OccurrenceStatus
 from agents.errors import Conflict, NotFound, StoreProblem
+from agents.policies import MisfirePolicy
 from agents.scheduling.overlap import Replace, Skip, decide
 from agents.scheduling.ports import DueTimes, Gates, House, OnAdmitted, OnEnded, OnPutOff
 from agents.scheduling.run_limits import RunLimits
@@ -215,8 +216,12 @@ class Decider:
     async def _meets(self, item: Claimed) -> tuple[bool, Refusal | None]:
         """Whether it takes the place of unfinished runs, and why it is skipped for them."""
         unfinished = await self._store.unfinished_runs(item.agent.id)
+        policy = item.agent.definition.policy
         decision = decide(
-            item.agent.definition.policy.overlap, unfinished=unfinished, trigger=item.occurrence.trigger
+            policy.overlap,
+            unfinished=unfinished,
+            trigger=item.occurrence.trigger,
+            is_wanted_late=item.not_before is not None and policy.misfire.policy is MisfirePolicy.RUN_ALL,
         )
         if isinstance(decision, Skip):
             return False, Refusal(reason=decision.reason)

@@ -23,7 +23,8 @@ AGENT = "---\nname: A\ndescription: x\nkind: write\ntriggers:\n  - on: start\n{p
         ("overlap: {policy: skip}", ["skips a time at which it is still at work"]),
         ("overlap: {policy: replace}", ["a new run takes the place of one that is still at work"]),
         ("overlap: {policy: parallel, at_most: 4}", ["up to 4 runs side by side"]),
-        ("overlap: {policy: queue}", []),
+        ("overlap: {policy: queue}", ["a time at which it is still at work waits"]),
+        ("overlap: {policy: auto}", []),
         ("retry: {attempts: 1}", ["a run that fails is not tried again"]),
         (
             "retry: {attempts: 5, first: 1 minute}",

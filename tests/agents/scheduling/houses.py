@@ -19,7 +19,7 @@ from agents.core import (
     Owner,
     Run,
 )
-from agents.policies import Budget, RunPolicy
+from agents.policies import Budget, Overlap, OverlapPolicy, RunPolicy
 from agents.scheduling.alarm import Alarm
 from agents.scheduling.deciding import Decider
 from agents.scheduling.service import Scheduler
@@ -39,6 +39,10 @@ def cron(schedule: str, zone: str = "UTC") -> CronTrigger:
     return CronTrigger(schedule=schedule, zone=zone)
 
 
+# No run ends here, so with the default all times after the first would be skipped.
+WAITS = Overlap(policy=OverlapPolicy.QUEUE)
+
+
 def definition(
     *triggers: Trigger, name: str = "Writer", policy: RunPolicy | None = None, gates: tuple[Gate, ...] = ()
 ) -> AgentDefinition:
@@ -49,7 +53,7 @@ def definition(
         triggers=triggers,
         read_folders=(Path("/tmp"),),
         gates=gates,
-        policy=policy or RunPolicy(),
+        policy=policy or RunPolicy(overlap=WAITS),
     )
 
 

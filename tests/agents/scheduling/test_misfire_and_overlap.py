@@ -102,6 +102,7 @@ def test_asking_again_about_what_was_to_run_changes_nothing(dues: list[datetime]
 @pytest.mark.parametrize(
     ("policy", "at_most", "unfinished", "decision"),
     [
+        (OverlapPolicy.AUTO, 1, 0, Start()),
         (OverlapPolicy.SKIP, 1, 0, Start()),
         (OverlapPolicy.QUEUE, 1, 0, Start()),
         (OverlapPolicy.QUEUE, 1, 1, Wait()),
@@ -121,6 +122,14 @@ def test_skipping_says_why():
     decision = decide(Overlap(policy=OverlapPolicy.SKIP), unfinished=1)
     assert isinstance(decision, Skip)
     assert decision.reason == "The run before it had not ended, and this agent leaves out what would overlap."
+
+
+@pytest.mark.parametrize("trigger", TriggerKind)
+def test_by_default_only_what_comes_again_by_itself_is_skipped(trigger: TriggerKind):
+    again = {TriggerKind.CRON, TriggerKind.INTERVAL, TriggerKind.START, TriggerKind.WAKE, TriggerKind.IDLE}
+    decision = decide(Overlap(), unfinished=1, trigger=trigger)
+    assert isinstance(decision, Skip if trigger in again else Wait)
+    assert decide(Overlap(), unfinished=1, trigger=trigger, is_wanted_late=True) == Wait()
 
 
 @pytest.mark.parametrize("policy", OverlapPolicy)

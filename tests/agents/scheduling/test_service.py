@@ -31,7 +31,16 @@ from agents.triggers import (
     trigger_key,
 )
 from tests.agents.conftest import FakeClock
-from tests.agents.scheduling.houses import ALWAYS, Bench, cron, definition, due_minutes, every, opened
+from tests.agents.scheduling.houses import (
+    ALWAYS,
+    WAITS,
+    Bench,
+    cron,
+    definition,
+    due_minutes,
+    every,
+    opened,
+)
 
 HOUR_S = 3600.0
 YEAR_S = 365 * 24 * HOUR_S
@@ -45,7 +54,7 @@ async def bench(store: Store, clock: FakeClock) -> AsyncIterator[Bench]:
 
 
 def misfire(policy: MisfirePolicy, *, at_most: int = 5, within_s: float | None = None) -> RunPolicy:
-    return RunPolicy(misfire=Misfire(policy=policy, at_most=at_most, within_s=within_s))
+    return RunPolicy(misfire=Misfire(policy=policy, at_most=at_most, within_s=within_s), overlap=WAITS)
 
 
 def overlap(policy: OverlapPolicy, at_most: int = 1) -> RunPolicy:
@@ -346,6 +355,26 @@ async def test_two_due_times_at_once_do_not_both_slip_past_a_skipping_overlap(be
     assert sorted(await bench.statuses()) == [PENDING, SKIPPED]
 
 
+async def test_a_schedule_that_is_faster_than_its_agent_piles_up_no_runs(bench: Bench) -> None:
+    await bench.start()
+    await bench.add(definition(every(900), policy=RunPolicy()))
+    for _ in range(3):
+        await bench.pass_time(900)
+    assert await bench.statuses() == [PENDING, SKIPPED, SKIPPED]
+    skipped = (await bench.rows())[-1]
+    assert skipped.reason == (
+        "The run before it had not ended; with 'overlap: {policy: queue}' it would have waited."
+    )
+
+
+async def test_missed_times_that_are_all_wanted_do_not_keep_each_other_from_running(bench: Bench) -> None:
+    await bench.start()
+    policy = RunPolicy(misfire=Misfire(policy=MisfirePolicy.RUN_ALL, at_most=3))
+    await bench.add(definition(every(900), policy=policy))
+    await bench.pass_time(HOUR_S + 90)
+    assert await bench.statuses() == [MISSED, PENDING, PENDING, PENDING]
+
+
 async def test_a_newer_due_time_replaces_the_run_before_it_only_once_its_gates_are_open(bench: Bench) -> None:
     await bench.start()
     agent = await bench.add(definition(every(900), policy=overlap(OverlapPolicy.REPLACE), gates=(ALWAYS,)))
@@ -453,7 +482,7 @@ async def test_a_gate_that_breaks_ends_its_due_time_and_not_the_scheduler(bench:
 
 async def test_no_more_runs_than_the_agent_may_have_in_an_hour(bench: Bench) -> None:
     await bench.start()
-    await bench.add(definition(every(900), policy=RunPolicy(budget=Budget(runs_per_hour=2))))
+    await bench.add(definition(every(900), policy=RunPolicy(budget=Budget(runs_per_hour=2), overlap=WAITS)))
     for _ in range(6):
         await bench.pass_time(900)
     assert await bench.statuses() == [PENDING, PENDING, SKIPPED, SKIPPED, SKIPPED, PENDING]

@@ -17,6 +17,7 @@ from agents.policies import (
     Budget,
     Misfire,
     MisfirePolicy,
+    Overlap,
     OverlapPolicy,
     PowerClass,
     Retry,
@@ -63,6 +64,7 @@ def test_every_word_of_an_agent_file_is_in_the_tables(key: str) -> None:
     ("key", "default"),
     [
         ("misfire", f"`{Misfire().policy}`; `at_most` {Misfire().at_most}; however late"),
+        ("overlap", f"`{Overlap().policy}`"),
         ("retry", f"`attempts: {Retry().attempts}`, `first: {duration_in_words(Retry().first_s)}`"),
         (
             "limits",

@@ -137,7 +137,7 @@ def end_occurrence(
     move_occurrence(db, occurrence_id, occurrence.status, status, reason=reason, now_us=now_us)
     put_gate_rows(db, occurrence_id, gates, now_us=now_us)
     if status is OccurrenceStatus.SKIPPED and occurrence.trigger is not TriggerKind.MANUAL:
-        count_waking(db, occurrence.agent_id, free=any(not outcome.is_open for outcome in gates))
+        count_waking(db, occurrence.agent_id, free=True)
     return get_occurrence(db, occurrence_id)
 
 

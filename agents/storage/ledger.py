@@ -135,7 +135,7 @@ def insert_run(
 
 
 def count_waking(db: Database, agent_id: int, *, free: bool = False) -> None:
-    """Counts that a trigger woke the agent, and whether a gate sent it back before anything was spent."""
+    """Counts that a trigger woke the agent, and whether that ended without a run, so that nothing was spent."""
     db.execute(
         "UPDATE agents SET woken = woken + 1, woken_free = woken_free + ? WHERE id = ?", (int(free), agent_id)
     )

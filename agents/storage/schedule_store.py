@@ -216,7 +216,7 @@ class ScheduleStore:
         return await self._writer.read(lambda db: occurrence_rows.gate_rows_of(db, occurrence_id))
 
     async def wakings(self, agent_id: int) -> Wakings:
-        """How often triggers woke the agent, ever, and how often a gate sent it back for free."""
+        """How often triggers woke the agent, ever, and how often that ended without a run."""
         return await self._writer.read(lambda db: due_ledger.wakings_of(db, agent_id))
 
     async def list(

@@ -64,7 +64,7 @@ def describe_waking(agent: AgentInfo) -> str:
 
 
 def describe_wakings(agent: AgentInfo) -> str:
-    """How often it was woken, and how often a gate sent it back before anything was spent."""
+    """How often it was woken, and how often that ended without a run, before anything was spent."""
     return f"{agent.woken:,}×, {agent.free:,} free"
 
 

@@ -351,7 +351,7 @@ async def test_the_nth_newest_run_is_one_of_the_agent_or_of_the_whole_house(
     assert [await newest(agent.id, n) for n in (1, 2, 3)] == [times[2], times[0], None]
 
 
-async def test_wakings_count_triggers_and_those_that_a_gate_sent_back(
+async def test_wakings_count_triggers_and_those_that_ended_without_a_run(
     store: Store, agent: Agent, clock: FakeClock
 ) -> None:
     async def decide(minutes: int, *gates: GateOutcome, status: OccurrenceStatus | None = None) -> None:
@@ -371,7 +371,7 @@ async def test_wakings_count_triggers_and_those_that_a_gate_sent_back(
     await store.runs.record(occurrence(agent.id, "a file"))
     await store.runs.record(replace(occurrence(agent.id, "by hand"), trigger=TriggerKind.MANUAL))
 
-    assert await store.schedule.wakings(agent.id) == Wakings(woken=5, free=2)
+    assert await store.schedule.wakings(agent.id) == Wakings(woken=5, free=3)
     with pytest.raises(NotFound):
         await store.schedule.wakings(99)
 

@@ -223,6 +223,7 @@ class AgentInfo(_Answer):
     folders: list[str]
     patterns: list[str]
     problem: str | None = None  # why it can't work at the moment: a folder is missing
+    stopped: bool = False  # by the one switch for all agents
     waits: str | None = (
         None  # for what something that happened waits: "Waits until the computer is plugged in."
     )

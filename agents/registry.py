@@ -178,9 +178,9 @@ class Registry:
             raise Conflict(f"“{agent.name}” is paused; resume it first.")
         if file is not None or agent.definition.kind is AgentKind.WRITE:
             run = await self._run_by_hand(agent, file)
-            return contract.RunsStarted(
-                runs=[views.run_info(run)], message=f"Run {run.id} is waiting to start."
-            )
+            why = self._runs.problem(agent.id)
+            waits = f"Run {run.id} is waiting to start" + (f": {why}" if why else ".")
+            return contract.RunsStarted(runs=[views.run_info(run)], message=waits)
         before = {run.id for run in await self._store.runs.list(agent=agent.name, limit=1)}
         found = await self._triggers.scan_now(agent.id)
         new = [
@@ -290,6 +290,7 @@ class Registry:
             counts=await self._store.runs.agent_counts(agent.id),
             last_run=await self._store.runs.last_run(agent.id),
             problem=self._problem(agent),
+            stopped=self._runs.switch.stopped is not None,
             waits=await self._waits(agent),
             next_due=await self._next_due(agent.id),
             wakings=await self._store.schedule.wakings(agent.id),

@@ -101,6 +101,8 @@ def describe_agent(agent: AgentDetail) -> str:
 def _state(agent: AgentInfo) -> str:
     if agent.paused:
         return "paused"
+    if agent.stopped:
+        return "stopped"
     if agent.problem:
         return "problem"
     return "running" if agent.running else "on"

@@ -226,8 +226,12 @@ async def test_the_switch_stops_all_agents_until_it_is_used_again(house: House) 
     stopped = await house.post("/v1/agents-switch", {"stopped": True})
     assert (stopped["stopped"], stopped["reason"]) == (True, "All agents are stopped.")
     assert (await house.get("/v1/status"))["agents_stopped"] == "All agents are stopped."
+    assert all(agent["stopped"] for agent in await house.get("/v1/agents"))
     (house.inbox / "spring.md").write_text(DOCUMENT)
     await house.choose_folder()
+    file = str(house.inbox / "spring.md")
+    started = await house.post("/v1/agents/Document digest/run", {"file": file})
+    assert "is waiting to start: All agents are stopped." in started["message"]
     await asyncio.sleep(0.3)
     assert {run["status"] for run in await house.get("/v1/runs")} <= {"pending"}
     assert await house.post("/v1/agents-switch", {"stopped": False}) == {

@@ -16,6 +16,8 @@ fields and have ranges; answers may gain fields within one API version. Times ar
     POST   /v1/agents/{name}/pause|resume    AgentInfo
     POST   /v1/agents/{name}/run             RunNow -> RunsStarted
     GET    /v1/agents/{name}/next?n=&start=&end=    list[DueTime]: what its timed triggers would do; past weeks too
+    GET    /v1/limits                        Limits, of all agents together
+    PATCH  /v1/limits                        LimitsChange -> Limits
     POST   /v1/agents-switch                 AgentsSwitch -> AgentsSwitched: one switch that stops all agents
     POST   /v1/hooks/{hook}                  any JSON up to 64 KB -> HookTaken (202); the header Idempotency-Key makes it once
     GET    /v1/occurrences?agent=&status=&since=&until=&limit=&before=   list[OccurrenceInfo], newest first
@@ -133,6 +135,32 @@ class GovernorInfo(_Answer):
 
     action: Literal["run", "throttle", "pause"] = "run"
     reason: str | None = None  # one sentence when it is not "run"
+
+
+class Limits(_Answer):
+    """What all agents together may use up in the user's calendar day, and how much of the history is kept; None is no limit."""
+
+    runs_per_hour: int | None = None
+    runs_per_day: int | None = None
+    tokens_per_day: int | None = None
+    seconds_per_day: float | None = None  # of the model
+    wh_per_day: float | None = None
+    money_per_day: float | None = None  # USD
+    keep_days: int | None = None
+    keep_mb: int | None = None
+
+
+class LimitsChange(_Request):
+    """Changes the limits that it names; null lifts one."""
+
+    runs_per_hour: int | None = Field(default=None, ge=0, le=1_000_000)
+    runs_per_day: int | None = Field(default=None, ge=0, le=1_000_000)
+    tokens_per_day: int | None = Field(default=None, ge=0, le=10**12)
+    seconds_per_day: float | None = Field(default=None, ge=0, le=86_400 * 64)
+    wh_per_day: float | None = Field(default=None, ge=0, le=1e9)
+    money_per_day: float | None = Field(default=None, ge=0, le=1e9)
+    keep_days: int | None = None
+    keep_mb: int | None = Field(default=None, ge=0, le=10**9)
 
 
 class AgentsSwitch(_Request):

@@ -34,6 +34,7 @@ from agents.events import EventBus
 from agents.gates.checking import GateKeeper
 from agents.history import History
 from agents.hooks import Hooks
+from agents.house_limits import HouseLimits
 from agents.models.loaded import LoadedModels
 from agents.models.local import EnginePool
 from agents.models.metering import MeteredEngine
@@ -194,6 +195,11 @@ class Runtime:
             clock=clock,
             home=paths.root,
             forget_prompts=self._forget_prompts,
+        )
+        self.limits = HouseLimits(
+            budget=self.runs.house_budget,
+            history=self.history,
+            on_change=lambda: self.timetable.scheduler.release(HeldBy.RUN_LIMIT),
         )
         self.repeater = Repeater(store=store, clock=clock, poke=self.runs.poke)
         self.hooks = Hooks(store=store, clock=clock, announce=self.timetable.scheduler.announce)

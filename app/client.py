@@ -183,6 +183,13 @@ class RuntimeClient:
             timeout_s=LONG_ANSWER_TIMEOUT_S,
         )
 
+    def limits(self) -> contract.Limits:
+        return self._call(contract.Limits, "GET", "/v1/limits")
+
+    def change_limits(self, change: contract.LimitsChange) -> contract.Limits:
+        """Sets the limits that `change` names; None lifts one."""
+        return self._call(contract.Limits, "PATCH", "/v1/limits", body=change)
+
     def switch_agents(self, *, stopped: bool) -> contract.AgentsSwitched:
         """Stops everything that agents do, or lets them go on."""
         body = contract.AgentsSwitch(stopped=stopped)
@@ -425,7 +432,10 @@ def _agent_path(name: str, action: str = "") -> str:
 def _json_body(body: BaseModel | None) -> dict[str, Any]:
     if body is None:
         return {}
-    return {"content": body.model_dump_json(), "headers": {"Content-Type": "application/json"}}
+    return {
+        "content": body.model_dump_json(exclude_unset=True),
+        "headers": {"Content-Type": "application/json"},
+    }
 
 
 def _until_broken(stream: httpx2.EventSource) -> Iterator[httpx2.ServerSentEvent]:

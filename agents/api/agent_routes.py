@@ -59,6 +59,14 @@ def add_agent_routes(app: FastAPI, services: Services) -> None:
     ) -> list[contract.DueTime]:
         return await registry.due_times(name, n=n, start=start, end=end)
 
+    @app.get("/v1/limits")
+    async def show_limits() -> contract.Limits:
+        return await services.limits.show()
+
+    @app.patch("/v1/limits")
+    async def change_limits(body: contract.LimitsChange) -> contract.Limits:
+        return await services.limits.change(body)
+
     @app.post("/v1/agents-switch")
     async def switch_agents(body: contract.AgentsSwitch) -> contract.AgentsSwitched:
         return await services.switch_agents(body.stopped)

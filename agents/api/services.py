@@ -9,6 +9,7 @@ from agents.api.metrics import Metrics
 from agents.chat import Chat
 from agents.events import EventBus
 from agents.hooks import Hooks
+from agents.house_limits import HouseLimits
 from agents.models.loaded import LoadedModels
 from agents.models.served import ServedModels
 from agents.registry import Registry
@@ -29,6 +30,7 @@ class Services(Protocol):
     chat: Chat
     models: ServedModels
     loaded: LoadedModels
+    limits: HouseLimits
     metrics: Metrics
 
     async def status(self) -> contract.Status: ...

@@ -27,6 +27,7 @@ _COMMANDS = {
     "agents": "app.cli.agents:agents",
     "runs": "app.cli.runs:runs",
     "models": "app.cli.models:models",
+    "limits": "app.cli.limits:limits",
     "bench": "app.cli.bench:bench",
 }
 

@@ -192,6 +192,17 @@ def test_a_model_is_unloaded_by_hand_and_comes_back_by_itself(
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
 
 
+def test_limits_of_all_agents_are_shown_set_and_lifted(house: House, served: subprocess.Popen[str]) -> None:
+    assert "tokens_per_day   no limit" in hearth(house, "limits").stdout
+    changed = hearth(house, "limits", "tokens_per_day=200000", "keep_days=90")
+    assert "200,000 tokens a day" in changed.stdout
+    assert "90 days of history" in changed.stdout
+    assert json.loads(hearth(house, "limits", "keep_days=none", "--json").stdout)["keep_days"] is None
+    for wrong in ("keep=1", "keep_days", "runs_per_hour=3.5", "tokens_per_day=-1", "keep_mb=1"):
+        refused = hearth(house, "limits", wrong)
+        assert (refused.returncode, refused.stderr.count("\n"), refused.stdout) == (2, 1, ""), wrong
+
+
 def test_a_command_right_after_serve_waits_for_its_start(house: House) -> None:
     command = [sys.executable, "-m", "app", "serve", "--home", str(house.paths.root)]
     with subprocess.Popen([*command, "--key-file", str(house.key_file)], cwd=PROJECT) as process:

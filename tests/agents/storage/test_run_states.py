@@ -194,7 +194,7 @@ class Ledger(RuleBasedStateMachine):
 
         if self.decides(id_, fence, status, job) and status is OccurrenceStatus.SKIPPED:
             self.woken += 1
-            self.free += closed
+            self.free += 1  # whatever kept it from a run
 
     # --- runs ---
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from agents import contract
-from agents.history import History, HistoryLimits
-from agents.policies import Budget
+from agents.history import History
 from agents.runs.house_budget import HouseBudget
 
 _BYTES = 1_000_000
@@ -24,35 +23,24 @@ class HouseLimits:
         self._on_change = on_change
 
     async def show(self) -> contract.Limits:
-        budget, history = await self._budget.budget(), await self._history.limits()
+        history = await self._history.limits()
         keep_mb = None if history.keep_bytes is None else history.keep_bytes // _BYTES
-        return contract.Limits(
-            runs_per_hour=budget.runs_per_hour,
-            runs_per_day=budget.runs_per_day,
-            tokens_per_day=budget.tokens_per_day,
-            seconds_per_day=budget.seconds_per_day,
-            wh_per_day=budget.wh_per_day,
-            money_per_day=budget.money_per_day,
-            keep_days=history.keep_days,
-            keep_mb=keep_mb,
-        )
+        # an agent's budget also knows limits for each run, which a home has none of: the contract leaves them out
+        budget = asdict(await self._budget.budget())
+        return contract.Limits(**budget, keep_days=history.keep_days, keep_mb=keep_mb)
 
     async def change(self, change: contract.LimitsChange) -> contract.Limits:
         """Changes what `change` names and leaves the rest. Raises UsageProblem for a history that nothing fits in."""
         named: dict[str, Any] = {name: getattr(change, name) for name in change.model_fields_set}
-        history = await self._history.limits()
+        before = history = await self._history.limits()
         if "keep_days" in named:
             history = replace(history, keep_days=named.pop("keep_days"))
         if "keep_mb" in named:
             keep_mb = named.pop("keep_mb")
             history = replace(history, keep_bytes=None if keep_mb is None else keep_mb * _BYTES)
-        await self._set_history(history)
+        if history != before:
+            await self._history.set_limits(history)
         if named:
-            budget: Budget = replace(await self._budget.budget(), **named)
-            await self._budget.change(budget)
+            await self._budget.change(replace(await self._budget.budget(), **named))
             self._on_change()
         return await self.show()
-
-    async def _set_history(self, limits: HistoryLimits) -> None:
-        if limits != await self._history.limits():
-            await self._history.set_limits(limits)

@@ -6,13 +6,13 @@ Runs in: the runtime's event loop; the watchdog has a thread of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import tzinfo
 from pathlib import Path
 
 from agents import contract, views
 from agents.clock import Clock
-from agents.core import Agent, FileState, GateOutcome, NewOccurrence, Occurrence, Owner, Run
+from agents.core import Agent, FileState, NewOccurrence, Occurrence, Owner, Run
 from agents.errors import StoreProblem
 from agents.events import EventBus
 from agents.policies import Budget
@@ -26,13 +26,6 @@ from agents.scheduling.watchdog import IncidentKind, Watchdog
 from agents.storage import Store
 
 log = logging.getLogger(__name__)
-
-
-class NoGates:
-    """Lets everything through: for homes whose agents have none."""
-
-    async def check(self, agent: Agent, states: Mapping[str, str]) -> list[GateOutcome]:
-        return []
 
 
 class RunHouse:

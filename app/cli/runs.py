@@ -67,6 +67,16 @@ class OccurrenceNumber(RunNumber):
 _RUN_ID = RunNumber()
 
 
+_limit_option = click.option(
+    "--limit",
+    type=click.IntRange(1, 200),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="At most so many.",
+)
+
+
 @click.group()
 @home_option
 @json_option
@@ -86,14 +96,7 @@ def runs() -> None:
     "--since", type=MOMENT, help="Only runs from then on: 2026-12-01, '2026-12-01 09:00', today, 3h, 7d."
 )
 @click.option("--until", type=MOMENT, help="Only runs from before then.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 200),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="At most so many.",
-)
+@_limit_option
 @click.option("--before", type=_RUN_ID, metavar="ID", help="Only runs older than this one, to read on.")
 def list_runs(call: Invocation, limit: int, **wanted: Any) -> None:
     """List the runs, the highest number first."""
@@ -175,14 +178,7 @@ def cancel(call: Invocation, run_id: int) -> None:
 @click.option("--status", type=click.Choice(_DUE_STATUSES), help="Only those that stand so.")
 @click.option("--since", type=MOMENT, help="Only those due from then on: 2026-12-01, today, 3h, 7d.")
 @click.option("--until", type=MOMENT, help="Only those due before then.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 200),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="At most so many.",
-)
+@_limit_option
 @click.option("--before", type=_RUN_ID, metavar="ID", help="Only rows older than this one, to read on.")
 def occurrences(call: Invocation, occurrence_id: int | None, limit: int, **wanted: Any) -> None:
     """List due times, the highest number first: also those that were missed or skipped, with the reason.

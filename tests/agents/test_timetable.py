@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from agents.bench.ungated import NoGates
 from agents.core import Agent, FileState, Owner
 from agents.policies import Budget
 from agents.scheduling.alarm import Alarm
 from agents.storage import Store
-from agents.timetable import NoGates, Timetable
+from agents.timetable import Timetable
 from engine.fakes import ScriptedEngine
 from tests.agents.conftest import FakeClock, occurrence_of
 from tests.agents.runs.houses import House, house

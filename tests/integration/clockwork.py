@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+from agents.bench.ungated import NoGates
 from agents.clock import SystemClock
 from agents.core import AgentDefinition, AgentKind, NewResult
 from agents.credentials import KeyKind, ResolvedKey
@@ -26,7 +27,7 @@ from agents.scheduling.deciding import Decider
 from agents.scheduling.service import Scheduler
 from agents.scheduling.watchdog import IncidentKind, Watchdog
 from agents.storage import Store
-from agents.timetable import NoGates, RunHouse
+from agents.timetable import RunHouse
 from agents.triggers import IntervalTrigger
 from engine.builtin import built_in_model
 from engine.supervisor import EngineSupervisor

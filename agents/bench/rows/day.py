@@ -13,6 +13,7 @@ from pathlib import Path
 from agents.bench.core import BenchFailed, Row, Scale, percentile
 from agents.bench.homes import add_agents, new_home, spread_over_a_day
 from agents.bench.leaping import LeapingClock
+from agents.bench.ungated import NoGates
 from agents.clock import Clock, SystemClock
 from agents.core import Agent, AgentDefinition, NewResult, Occurrence, OccurrenceStatus, Run, RunStatus
 from agents.events import EventBus
@@ -26,7 +27,7 @@ from agents.scheduling.deciding import Claimed, Decider
 from agents.scheduling.due_times import dues_between
 from agents.scheduling.service import Scheduler
 from agents.storage import Store
-from agents.timetable import NoGates, RunHouse
+from agents.timetable import RunHouse
 from agents.triggers import IntervalTrigger
 from engine.builtin import built_in_model
 from engine.supervisor import EngineSupervisor
